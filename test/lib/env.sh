@@ -1,0 +1,191 @@
+# shellcheck shell=bash
+# A Nix store and Podman storages of a test's own, and the check that nothing
+# is left of them.  Source it after tap.sh.  Everything here needs root, and
+# goes on in a private mount namespace.
+
+# ------------------------------------------------------------------- Nix ----
+
+# An empty store on /nix, in $T/nix on the disk ("disk", the default: EROFS on
+# a file and overlayfs uppers need a real file system) or in memory ("tmpfs").
+# The machine's own /nix is not touched: this is a mount in our namespace.
+nix_private() {
+  tap_private_mounts
+  tap_need nix-store
+  mkdir -p /nix
+  mkdir -p "$T/nix" "$T/nix-conf" "$T/home"
+  if [ "${1:-disk}" = tmpfs ]; then
+    mount -t tmpfs -o mode=755 nixstore-test /nix
+  else
+    mount --bind "$T/nix" /nix
+  fi || tap_bail "cannot mount on /nix"
+  # No daemon, no builders, no substituters: only this store.
+  printf 'build-users-group =\nsandbox = false\nsubstituters =\n' >"$T/nix-conf/nix.conf"
+  export NIX_CONF_DIR=$T/nix-conf NIX_REMOTE=local HOME=$T/home
+  unset NIX_STORE_DIR NIX_STATE_DIR NIX_PATH NIX_LOG_DIR
+  nix-store --init >"$T/nix-init.log" 2>&1 || tap_bail "nix-store --init: $(tail -n1 "$T/nix-init.log")"
+}
+
+# ---------------------------------------------------------------- Podman ----
+
+PODMAN=${PODMAN:-$(command -v podman)}
+# The Podman that has the driver built in (contrib/podman/build).
+PODMAN_NIXSTORE=${PODMAN_NIXSTORE:-}
+NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-}
+PODMAN_ROOTS=()
+
+# Does Podman run here as it comes, or must the tests tell it otherwise?  A
+# machine without CAP_SYS_RESOURCE can't raise limits, and crun refuses a
+# hybrid cgroup tree: then a containers.conf of our own says so.
+podman_conf_needed() {
+  local eff
+  eff=$(awk '/^CapEff:/ { print $2 }' /proc/self/status)
+  # CAP_SYS_RESOURCE is bit 24.
+  (( (0x$eff >> 24 & 1) == 0 )) && return 0
+  [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]
+}
+
+# podman_write_conf FILE: a containers.conf that works on this machine.
+podman_write_conf() {
+  {
+    echo '[containers]'
+    if podman_conf_needed; then
+      echo 'default_ulimits = ["nofile=20000:20000","nproc=1024:1024"]'
+    fi
+    echo '[engine]'
+    if podman_conf_needed; then
+      echo 'cgroup_manager = "cgroupfs"'
+      echo 'runtime = "runc"'
+    fi
+    # Not the machine's /dev/shm/libpod_lock: tests beside each other would
+    # take one another's locks.
+    echo 'lock_type = "file"'
+    echo 'events_logger = "file"'
+  } >"$1"
+}
+
+podman_setup() {
+  tap_private_mounts
+  tap_need podman
+  [ -z "${PODMAN_READY-}" ] || return 0
+  PODMAN_READY=1
+  podman_write_conf "$T/containers.conf"
+  export CONTAINERS_CONF=$T/containers.conf
+  # Configuration of the machine and of whoever runs the tests stays out.
+  printf '[storage]\ndriver = "overlay"\nrunroot = "%s"\ngraphroot = "%s"\n' \
+    "$T/p/default/run" "$T/p/default/root" >"$T/storage.conf"
+  export CONTAINERS_STORAGE_CONF=$T/storage.conf
+  unset STORAGE_DRIVER STORAGE_OPTS CONTAINERS_REGISTRIES_CONF
+  # Podman's cache of blobs, and what libpod keeps in /run, are our own too.
+  local d
+  for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc; do
+    mkdir -p "$T/var$d"
+    [ -d "$d" ] || mkdir -p "$d"
+    mount --bind "$T/var$d" "$d" || tap_bail "cannot mount on $d"
+  done
+  mkdir -p "$T/p" "$T/home"
+  export HOME=$T/home
+  tap_on_exit podman_teardown
+}
+
+# podman_at NAME PROGRAM DRIVER-OPTIONS... -- ARGS...: a Podman with storage of
+# its own under $T/p/NAME.
+podman_at() {
+  local name=$1 program=$2 opts=(); shift 2
+  while [ "$1" != -- ]; do opts+=("$1"); shift; done
+  shift
+  # Not called for it here: this may be a subshell.
+  [ -n "${PODMAN_READY-}" ] || { echo "podman_setup comes first" >&2; return 125; }
+  if [ ! -d "$T/p/$name" ]; then
+    mkdir -p "$T/p/$name"
+    printf '%q ' "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" \
+      --tmpdir "$T/p/$name/tmp" --cgroup-manager cgroupfs "${opts[@]}" >"$T/p/$name/command"
+  fi
+  "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" \
+    --tmpdir "$T/p/$name/tmp" ${PODMAN_GLOBAL_ARGS-} "${opts[@]}" "$@"
+}
+
+# Stock Podman on its stock drivers.
+podman_stock() { local d=$1; shift; podman_at "$d" "$PODMAN" --storage-driver "$d" -- "$@"; }
+podman_overlay() { podman_stock overlay "$@"; }
+podman_vfs() { podman_stock vfs "$@"; }
+
+# Stock Podman with nixstore-mount as its mount program.
+podman_mountprogram() {
+  podman_at mp "$PODMAN" --storage-driver overlay \
+    --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" -- "$@"
+}
+
+# Podman with the nixstore driver; NIXSTORE_STORAGE_OPTS holds further
+# --storage-opt values, separated by blanks (nixstore.mode=bind).
+podman_nixstore() {
+  local o opts=()
+  for o in ${NIXSTORE_STORAGE_OPTS-}; do opts+=(--storage-opt "$o"); done
+  podman_at nixstore "$PODMAN_NIXSTORE" --storage-driver nixstore \
+    "${opts[@]+"${opts[@]}"}" -- "$@"
+}
+
+# Containers end, mounts go, for every storage that podman_at made.
+podman_teardown() {
+  local c pid
+  for c in "$T"/p/*/command; do
+    [ -e "$c" ] || continue
+    eval "timeout 60 $(cat "$c") rm -f -a -t 0"
+    eval "timeout 60 $(cat "$c") umount -a"
+  done </dev/null >/dev/null 2>&1
+  for pid in $(test_processes); do kill -9 "$pid"; done
+}
+
+# ---------------------------------------------------------- nothing left ----
+
+# Processes of the programs under test that belong to this test: in its mount
+# namespace, or with its name in the environment or on the command line.
+test_processes() {
+  local p pid ns
+  ns=$(readlink /proc/self/ns/mnt)
+  for p in /proc/[0-9]*; do
+    pid=${p#/proc/}
+    case $(cat "$p/comm" 2>/dev/null) in
+      nixstore* | conmon | fuse-overlayfs | fusermount3) ;;
+      *) continue ;;
+    esac
+    if [ "$(readlink "$p/ns/mnt" 2>/dev/null)" = "$ns" ] ||
+      tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -q "$NIXSTORE_TEST_ID" ||
+      tr '\0' '\n' <"$p/cmdline" 2>/dev/null | grep -q "$NIXSTORE_TEST_ID"; then
+      echo "$pid"
+    fi
+  done 2>/dev/null
+}
+
+# leak_list: what could be left over, one line each.
+leak_list() {
+  local pid
+  awk '{ print "mount", $5, $(NF-2) }' /proc/self/mountinfo
+  losetup -l -n -O NAME,BACK-FILE 2>/dev/null | grep -F "$NIXSTORE_TEST_ID" | sed 's/^/loop /'
+  for pid in $(test_processes); do
+    echo "process $pid $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)"
+  done
+  if [ -d /nix/var/nix/gcroots ]; then
+    find /nix/var/nix/gcroots /nix/var/nix/temproots -mindepth 1 \( -type l -o -type f \) \
+      -printf 'gcroot %p -> %l\n' 2>/dev/null
+  fi
+  find "$TMPDIR" /run/nixstore* /tmp/nixstore* -mindepth 1 -printf 'file %p\n' 2>/dev/null
+}
+
+# leak_mark: from here on nothing may be added.
+leak_mark() { leak_list | sort >"$T/leaks.before"; }
+
+# assert_nothing_left DESCRIPTION: no mount, loop device, process, GC root or
+# temporary file more than at leak_mark.  Podman's clean-up runs after the
+# container in a process of its own, so it is given up to 10 seconds.
+assert_nothing_left() {
+  local i
+  for i in {1..50}; do
+    leak_list | sort >"$T/leaks.after"
+    comm -13 "$T/leaks.before" "$T/leaks.after" >"$T/leaks.new"
+    [ -s "$T/leaks.new" ] || { tap_ok "$1"; return 0; }
+    sleep 0.2
+  done
+  tap_not_ok "$1" "left over:
+$(cat "$T/leaks.new")"
+  return 1
+}
