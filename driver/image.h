@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * An image path in the store (nixstore-image(5)): rootfs/, ownership.mtree, config.json, image.json.
- * Stands on manifest, rootfs, tree, util.
+ * An image path in the store (nixstore-image(5)): rootfs/, ownership.mtree, config.json,
+ * image.json. Stands on manifest, rootfs, tree, util.
  */
 #pragma once
 
@@ -20,15 +20,15 @@ typedef struct {
 /* Opens the image path @path and reads image.json. INVALID for anything but a format this version
  * knows, or where a part is missing or of another type. The digests are image.json's word:
  * image_load_tree() and image_read_config() compare them with the files. */
-Image *image_open (const char *path, GError **error);
-void image_free (Image *image);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (Image, image_free)
+Image *image_open(const char *path, GError **error);
+void image_free(Image *image);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Image, image_free)
 
 /* The tree of the image: manifest read, its digest checked, bound to rootfs. */
-Tree *image_load_tree (Image *image, GError **error);
+Tree *image_load_tree(Image *image, GError **error);
 
 /* config.json, its digest checked. Caller frees. */
-char *image_read_config (Image *image, gsize *ret_size, GError **error);
+char *image_read_config(Image *image, gsize *ret_size, GError **error);
 
 /* The text of image.json for the two digests ("sha256:<hex>"): the same bytes always. */
-char *image_serialise (const char *config_digest, const char *manifest_digest);
+char *image_serialise(const char *config_digest, const char *manifest_digest);

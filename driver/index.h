@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The index: a metadata-only EROFS image of a tree, in the manner of composefs. Every inode with its
- * owner, mode, times, xattrs, device number and link count; a regular file with content has its
+ * The index: a metadata-only EROFS image of a tree, in the manner of composefs. Every inode with
+ * its owner, mode, times, xattrs, device number and link count; a regular file with content has its
  * size, a chunk map of holes and the xattrs trusted.overlay.metacopy (empty) and
- * trusted.overlay.redirect (where its content is in the data-only layers). On-disk format: the kernel's
- * fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst. The same tree gives the same bytes.
- * Stands on tree and util.
+ * trusted.overlay.redirect (where its content is in the data-only layers). On-disk format: the
+ * kernel's fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst. The same tree gives the
+ * same bytes. Stands on tree and util.
  */
 #pragma once
 
@@ -14,21 +14,25 @@
 /* Changes whenever the bytes for the same tree do: part of the cache's keys. */
 #define INDEX_FORMAT_VERSION 1
 
-/* Writes the index of @tree to @fd (an empty regular file, opened for reading and writing). Sets the inodes' nid
- * fields. A redirect is "/" content_path, or the inode's first name where that is NULL; with
+/* Writes the index of @tree to @fd (an empty regular file, opened for reading and writing). Sets
+ * the inodes' nid fields. A redirect is "/" content_path, or the inode's first name where that is
+ * NULL; with
  * @n_prefixes > 0 it is preceded by @prefixes[content_layer] ("/<id>/diff"), which is how several
  * content directories share data-only layers. xattrs of the image that overlayfs would obey
- * (trusted.overlay.*, user.overlay.*) are escaped as the kernel's Documentation/filesystems/overlayfs.rst
- * says ("Nesting overlayfs mounts"). Does not fsync. UNSUPPORTED for what EROFS cannot hold. */
-gboolean index_write (Tree *tree, int fd, const char *const *prefixes, gsize n_prefixes, GError **error);
+ * (trusted.overlay.*, user.overlay.*) are escaped as the kernel's
+ * Documentation/filesystems/overlayfs.rst says ("Nesting overlayfs mounts"). Does not fsync.
+ * UNSUPPORTED for what EROFS cannot hold. */
+gboolean index_write(Tree *tree, int fd, const char *const *prefixes, gsize n_prefixes,
+                     GError **error);
 
-/* An index that is open for reading: a bounds-checked view of a mapped file. Trusts nothing in it. */
+/* An index that is open for reading: a bounds-checked view of a mapped file. Trusts nothing in it.
+ */
 typedef struct Index Index;
 
 /* Maps @fd (which the caller keeps) and checks the superblock. */
-Index *index_open (int fd, GError **error);
-void index_close (Index *index);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (Index, index_close)
+Index *index_open(int fd, GError **error);
+void index_close(Index *index);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Index, index_close)
 
 typedef struct {
   guint64 nid;
@@ -37,29 +41,29 @@ typedef struct {
   gint64 mtime;
 } IndexStat;
 
-guint64 index_root_nid (const Index *index);
+guint64 index_root_nid(const Index *index);
 /* Inodes in the index. */
-guint64 index_inode_count (const Index *index);
+guint64 index_inode_count(const Index *index);
 
 /* The request path below (FUSE serves from it) allocates nothing and returns 0 or a negative errno:
  * -ENOENT, -ENOTDIR, -ENODATA, -ERANGE, or -EUCLEAN where the index is corrupt. */
-int index_stat (const Index *index, guint64 nid, IndexStat *ret_stat);
-int index_lookup (const Index *index, guint64 dir_nid, const char *name, gsize name_size,
-                  guint64 *ret_nid);
+int index_stat(const Index *index, guint64 nid, IndexStat *ret_stat);
+int index_lookup(const Index *index, guint64 dir_nid, const char *name, gsize name_size,
+                 guint64 *ret_nid);
 /* Entries of @dir_nid from @offset on (0: the start, "." and ".." included; else a ret_next given
  * earlier). @type is a DT_* value. @emit returns FALSE to stop before that entry is consumed;
  * @next is the offset to go on from after it. */
-typedef gboolean (*IndexEmit) (void *data, const char *name, gsize name_size, guint64 nid,
-                               unsigned type, guint64 next);
-int index_readdir (const Index *index, guint64 dir_nid, guint64 offset, IndexEmit emit, void *data);
+typedef gboolean (*IndexEmit)(void *data, const char *name, gsize name_size, guint64 nid,
+                              unsigned type, guint64 next);
+int index_readdir(const Index *index, guint64 dir_nid, guint64 offset, IndexEmit emit, void *data);
 /* The symlink's target: points into the map, not NUL-terminated. */
-int index_readlink (const Index *index, guint64 nid, const char **ret_target, gsize *ret_size);
+int index_readlink(const Index *index, guint64 nid, const char **ret_target, gsize *ret_size);
 /* The redirect of a regular file ("/usr/bin/env"), into @buffer of @size, NUL-terminated; -ENODATA
  * for a file without content. */
-int index_redirect (const Index *index, guint64 nid, char *buffer, gsize size);
+int index_redirect(const Index *index, guint64 nid, char *buffer, gsize size);
 /* As getxattr(2) and listxattr(2): @size 0 asks for the length; returns the length. The overlayfs
  * xattrs that make the index an index are left out, escaped ones get their image's names back. */
-gssize index_getxattr (const Index *index, guint64 nid, const char *name, void *buffer, gsize size);
-gssize index_listxattr (const Index *index, guint64 nid, char *buffer, gsize size);
+gssize index_getxattr(const Index *index, guint64 nid, const char *name, void *buffer, gsize size);
+gssize index_listxattr(const Index *index, guint64 nid, char *buffer, gsize size);
 /* Whether any inode has an xattr that listxattr would show. */
-gboolean index_has_xattrs (const Index *index);
+gboolean index_has_xattrs(const Index *index);

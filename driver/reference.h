@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The reference layer's .nixstore/reference.json: which store path a layer stands for. A stranger may
- * have written it. Stands on store and util.
+ * The reference layer's .nixstore/reference.json: which store path a layer stands for. A stranger
+ * may have written it. Stands on store and util.
  *
  * { "version": 1, "storePath": "/nix/store/...", "narHash": "sha256:<base32>",
  *   "manifestDigest": "sha256:<hex>" }
@@ -21,16 +21,16 @@ typedef struct {
   char *manifest_digest; /* "sha256:<64 hex>" */
 } Reference;
 
-void reference_free (Reference *reference);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (Reference, reference_free)
+void reference_free(Reference *reference);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reference, reference_free)
 
 /* Parses @text. INVALID or UNTRUSTED. */
-Reference *reference_parse (const char *text, gsize size, GError **error);
+Reference *reference_parse(const char *text, gsize size, GError **error);
 
 /* Reads the reference of the layer whose content directory (`diff`) is @layer_fd. Returns TRUE with
- * *ret_reference NULL when the layer is an ordinary one: no regular .nixstore/reference.json reached
- * without symlinks. */
-gboolean reference_read (int layer_fd, Reference **ret_reference, GError **error);
+ * *ret_reference NULL when the layer is an ordinary one: no regular .nixstore/reference.json
+ * reached without symlinks. */
+gboolean reference_read(int layer_fd, Reference **ret_reference, GError **error);
 
 /* The JSON text, the same bytes always. Caller frees. */
-char *reference_serialise (const Reference *reference);
+char *reference_serialise(const Reference *reference);

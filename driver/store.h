@@ -6,31 +6,33 @@
 
 #include <glib.h>
 
-/* The store's directory: settings' `store` or NIX_STORE_DIR or /nix/store; without trailing slash. */
-const char *store_directory (void);
+/* The store's directory: settings' `store` or NIX_STORE_DIR or /nix/store; without trailing slash.
+ */
+const char *store_directory(void);
 
 /* Checks that @path is <store>/<32 characters of Nix's base32>-<name>, nothing below it and nothing
  * else (UNTRUSTED). Does not look whether it exists. A pure check of text. */
-gboolean store_path_check (const char *path, GError **error);
+gboolean store_path_check(const char *path, GError **error);
 
 /* Whether @name may follow the hash in a store path (Nix: [0-9a-zA-Z+-._?=], 1 to 211 bytes, not
  * starting with '.'). */
-gboolean store_name_is_valid (const char *name);
+gboolean store_name_is_valid(const char *name);
 
-/* The store's own record of @path's NAR hash, "sha256:<base32>" as `nix-store --query --hash` prints
- * it. NOT_FOUND when the store does not have the path (the text says how to get it). Costs 25 ms. */
-char *store_query_hash (const char *path, GError **error);
+/* The store's own record of @path's NAR hash, "sha256:<base32>" as `nix-store --query --hash`
+ * prints it. NOT_FOUND when the store does not have the path (the text says how to get it). Costs
+ * 25 ms. */
+char *store_query_hash(const char *path, GError **error);
 
 /* Adds the directory @source (whose last component is the name) as a content-addressed, recursive
  * SHA-256 path: `nix-store --add`. Returns the store path. */
-char *store_add (const char *source, GError **error);
+char *store_add(const char *source, GError **error);
 
 /* Makes the symlink @link an indirect GC root of @path (nix-store --realise --add-root --indirect).
  * Replaces an older one; durable. */
-gboolean store_add_root (const char *path, const char *link, GError **error);
+gboolean store_add_root(const char *path, const char *link, GError **error);
 
 /* Bytes of @path's NAR as the store records it (nix-store --query --size). */
-gboolean store_query_size (const char *path, guint64 *ret_size, GError **error);
+gboolean store_query_size(const char *path, guint64 *ret_size, GError **error);
 
 /* Compares the path's content with its recorded hash (nix-store --verify-path). */
-gboolean store_verify (const char *path, GError **error);
+gboolean store_verify(const char *path, GError **error);
