@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "command.h"
+#include "podman.h"
+#include "scratch.h"
+#include "util.h"
+
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* In the order in which an image goes through them; the help and the completion follow it. */
+static const Command *const commands[] = {
+    NULL,
+};
+
+static gboolean option_quiet;
+static gboolean option_help;
+
+static const GOptionEntry common_options[] = {
+    {"quiet", 'q', 0, G_OPTION_ARG_NONE, &option_quiet, "No notes and no progress bar", NULL},
+    {"help", 'h', 0, G_OPTION_ARG_NONE, &option_help, "Show this help and exit", NULL},
+    {0},
+};
+
+gboolean
+command_is_quiet(void)
+{
+  return option_quiet;
+}
+
+void
+command_note(const char *format, ...)
+{
+  if (option_quiet)
+    return;
+  va_list args;
+  va_start(args, format);
+  g_autofree char *text = g_strdup_vprintf(format, args);
+  va_end(args);
+  g_autofree char *line = util_escape(text);
+  fprintf(stderr, "nixstore: %s\n", line);
+}
+
+gboolean
+command_error_usage(GError **error, const char *format, ...)
+{
+  va_list args;
+  va_start(args, format);
+  g_autofree char *text = g_strdup_vprintf(format, args);
+  va_end(args);
+  g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
+  return FALSE;
+}
+
+static const Command *
+command_find(const char *name)
+{
+  for (gsize i = 0; commands[i]; i++)
+    if (strcmp(commands[i]->name, name) == 0)
+      return commands[i];
+  return NULL;
+}
+
+static void
+print_usage(void)
+{
+  printf("Usage: nixstore COMMAND [OPTION...] [ARGUMENT...]\n\n"
+         "Puts container images into the Nix store, whence Podman runs them.\n\n"
+         "Commands:\n");
+  for (gsize i = 0; commands[i]; i++)
+    printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+  printf("  %-10s %s\n", "help", "Show the help of a command");
+  printf("\nOptions:\n"
+         "  --help     Show this help and exit\n"
+         "  --version  Show the version and exit\n\n"
+         "`nixstore help COMMAND` says more of one; so do the man pages nixstore(1) and\n"
+         "nixstore-COMMAND(1).\n");
+}
+
+static GOptionContext *
+command_option_context(const Command *command)
+{
+  g_autofree char *name = g_strdup_printf("%s [OPTION...] %s", command->name, command->arguments);
+  GOptionContext *context = g_option_context_new(NULL);
+  g_option_context_set_help_enabled(context, FALSE);
+  g_option_context_set_summary(context,
+                               command->description ? command->description : command->summary);
+  if (command->options)
+    g_option_context_add_main_entries(context, command->options, NULL);
+  g_option_context_add_main_entries(context, common_options, NULL);
+  if (command->podman) {
+    GOptionGroup *group =
+        g_option_group_new("podman", "Options for Podman:", "Options for Podman", NULL, NULL);
+    g_option_group_add_entries(group, podman_options);
+    g_option_context_add_group(context, group);
+  }
+  return context;
+}
+
+/* GLib composes the usage line from its own idea of the program; ours names the subcommand. */
+static void
+command_print_help(const Command *command)
+{
+  g_autoptr(GOptionContext) context = command_option_context(command);
+  g_autofree char *help = g_option_context_get_help(context, FALSE, NULL);
+  const char *rest = strstr(help, "\n\n");
+  printf("Usage: nixstore %s [OPTION...] %s%s", command->name, command->arguments,
+         rest ? rest : "\n");
+}
+
+static gboolean
+command_check_arguments(const Command *command, int n, GError **error)
+{
+  if (n < command->min_arguments)
+    return command_error_usage(error, n == 0 ? "%s is missing" : "arguments are missing: %s",
+                               command->arguments);
+  if (command->max_arguments >= 0 && n > command->max_arguments)
+    return command_error_usage(error, "too many arguments: it takes %s",
+                               *command->arguments ? command->arguments : "none");
+  return TRUE;
+}
+
+/* @argv starts with the command's name. */
+static gboolean
+command_run(const Command *command, int argc, char **argv, GError **error)
+{
+  g_autoptr(GOptionContext) context = command_option_context(command);
+  if (!g_option_context_parse(context, &argc, &argv, error))
+    return FALSE;
+  if (option_help) {
+    command_print_help(command);
+    return TRUE;
+  }
+  /* GOption leaves the "--" that ends the options where it was. */
+  char **arguments = argv + 1;
+  int n = argc - 1;
+  if (n > 0 && strcmp(arguments[0], "--") == 0) {
+    arguments++;
+    n--;
+  }
+  return command_check_arguments(command, n, error) && command->run(arguments, n, error);
+}
+
+static int
+fail(const Command *command, const GError *error)
+{
+  g_autofree char *line = util_escape(error->message);
+  if (error->domain != G_OPTION_ERROR) {
+    fprintf(stderr, "nixstore: %s\n", line);
+    return COMMAND_FAILED;
+  }
+  if (command)
+    fprintf(stderr, "nixstore %s: %s (see `nixstore help %s`)\n", command->name, line,
+            command->name);
+  else
+    fprintf(stderr, "nixstore: %s (see `nixstore --help`)\n", line);
+  return COMMAND_USAGE;
+}
+
+/* Takes the first argument, which is no subcommand's name. Returns FALSE where it is unknown. */
+static gboolean
+main_run(int argc, char **argv, GError **error)
+{
+  if (argc < 2)
+    return command_error_usage(error, "no command given");
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("nixstore %s\n", PACKAGE_VERSION);
+    return TRUE;
+  }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      (strcmp(argv[1], "help") == 0 && argc == 2)) {
+    print_usage();
+    return TRUE;
+  }
+  if (strcmp(argv[1], "help") != 0)
+    return command_error_usage(error, "unknown %s `%s'", *argv[1] == '-' ? "option" : "command",
+                               argv[1]);
+  const Command *command = command_find(argv[2]);
+  if (!command)
+    return command_error_usage(error, "unknown command `%s'", argv[2]);
+  command_print_help(command);
+  return TRUE;
+}
+
+int
+main(int argc, char **argv)
+{
+  setlocale(LC_ALL, "");
+  scratch_guard_signals();
+  g_autoptr(GError) error = NULL;
+  const Command *command = argc > 1 ? command_find(argv[1]) : NULL;
+  gboolean ok =
+      command ? command_run(command, argc - 1, argv + 1, &error) : main_run(argc, argv, &error);
+  if (ok && (fflush(stdout) != 0 || ferror(stdout))) {
+    util_error_errno(&error, "write standard output");
+    ok = FALSE;
+  }
+  int status = ok ? COMMAND_OK : fail(command, error);
+  scratch_finish();
+  return status;
+}
