@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rows of `make bench`: each is ours against a named peer, in one run, as a ratio.
+
+Called by test/bench/run, which prepares the store and Podman's storages and passes what it made in
+the environment. Prints a table, and with BENCH_JSON=FILE writes the same as JSON.
+"""
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+from paired import own_peak_memory, paired
+
+ENV = os.environ
+RUNS = int(ENV.get("BENCH_RUNS", "20"))
+SLOW_RUNS = int(ENV.get("BENCH_SLOW_RUNS", "5"))
+ONLY = ENV.get("BENCH_ONLY", "").split()
+ROWS = []
+
+
+def command(name):
+    """An argv list that test/bench/run left, quoted for a shell, in the variable NAME."""
+    return shlex.split(ENV[name])
+
+
+def row(name, bar):
+    """Registers the measurement that follows as the row NAME; BAR is what the ratio may be at most."""
+    def register(function):
+        ROWS.append((name, bar, function))
+        return function
+    return register
+
+
+def quietly(argv):
+    def call():
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+    return call
+
+
+@row("podman run --rm IMAGE true, driver nixstore : stock overlay", 1.05)
+def run_driver():
+    args = ["run", "--rm", "--network=none", ENV["BENCH_IMAGE"], "true"]
+    return paired(command("BENCH_PODMAN_NIXSTORE") + args, command("BENCH_PODMAN_OVERLAY") + args,
+                  RUNS)
+
+
+@row("podman run --rm IMAGE true, stock + mount_program : stock overlay", None)
+def run_mount_program():
+    args = ["run", "--rm", "--network=none", ENV["BENCH_IMAGE"], "true"]
+    return paired(command("BENCH_PODMAN_MP") + args, command("BENCH_PODMAN_OVERLAY") + args, RUNS)
+
+
+def on_mounts(argv, cold):
+    ours = [a.replace("@", ENV["BENCH_MOUNTED"]) for a in argv]
+    peer = [a.replace("@", ENV["BENCH_BIND"]) for a in argv]
+    return paired(ours, peer, RUNS, cold=cold)
+
+
+WALK = ["find", "@", "-xdev", "-printf", "%U %G %m %s %T@\\n"]
+# tar to /dev/null does not read; to a pipe it does.
+READ = ["sh", "-c", 'tar --one-file-system -C "@" -cf - . | cat >/dev/null']
+EXEC = ["sh", "-c", 'i=0; while [ $i -lt 200 ]; do chroot "@" /bin/true; i=$((i+1)); done']
+
+for _name, _argv in (("metadata walk", WALK), ("reading every file", READ),
+                     ("200 execs of a dynamically linked program", EXEC)):
+    for _cold in (False, True):
+        row(f"{_name}, {'cold' if _cold else 'hot'}, erofs mode : bind mount of rootfs", 1.05)(
+            lambda argv=_argv, cold=_cold: on_mounts(argv, cold))
+
+
+@row("nixstore convert --import oci-archive : podman load", 0.75)
+def convert_import():
+    return paired(command("BENCH_CONVERT"), command("BENCH_LOAD"), SLOW_RUNS,
+                  before_ours=quietly(command("BENCH_CONVERT_UNDO")),
+                  before_peer=quietly(command("BENCH_LOAD_UNDO")))
+
+
+@row("nixstore-mount, warm index (ms, of 5) and its memory (MiB, of 8)", None)
+def mount_alone():
+    times, memory = [], 0
+    for _ in range(RUNS):
+        out = subprocess.run([ENV["BENCH_PEAK"]] + command("BENCH_MOUNT"), check=True,
+                             capture_output=True).stdout.split()
+        subprocess.run(["umount", ENV["BENCH_MOUNT_TARGET"]], check=True)
+        times.append(int(out[0]) / 1e6)
+        memory = max(memory, int(out[1]) * 1024)
+    times.sort()
+    return {"absolute": f"{times[len(times) // 2] * 1000:.1f} ms, {memory / 2**20:.1f} MiB"}
+
+
+@row("index compile of 100,000 entries beyond find (s, of 0.5)", None)
+def index_compile():
+    find = ["find", ENV["BENCH_TREE"], "-printf", "%U %G %m %s %T@\\n"]
+    result = paired(command("BENCH_INDEX"), find, RUNS)
+    return {"absolute": f"{result['ours'] - result['peer']:.3f} s "
+                        f"({result['ours']:.3f} against {result['peer']:.3f})"}
+
+
+@row("memory of convert on a 1 GiB layer (MiB, of 64)", None)
+def convert_memory():
+    peak, took = own_peak_memory(command("BENCH_CONVERT_BIG"))
+    return {"absolute": f"{peak / 2**20:.1f} MiB, {took:.1f} s"}
+
+
+def main():
+    results = []
+    for name, bar, function in ROWS:
+        if ONLY and not any(word in name for word in ONLY):
+            continue
+        try:
+            result = function()
+        except (RuntimeError, KeyError) as problem:
+            result = {"absolute": f"not measured: {problem}"}
+        result.update(name=name, bar=bar)
+        results.append(result)
+        if "ratio" in result:
+            verdict = "" if bar is None else ("ok" if result["ratio"] <= bar else "MISSED")
+            print(f"{result['ratio']:6.3f}  {'' if bar is None else f'<= {bar:.2f}':8} {verdict:6} "
+                  f"{result['ours']:9.4f} s {result['peer']:9.4f} s  {name}", flush=True)
+        else:
+            print(f"{'':50}{name}: {result['absolute']}", flush=True)
+    if ENV.get("BENCH_JSON"):
+        with open(ENV["BENCH_JSON"], "w", encoding="utf-8") as out:
+            json.dump(results, out, indent=2)
+    missed = [r for r in results if r.get("bar") and r.get("ratio", 0) > r["bar"]]
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    print(f"{'ratio':>6}  {'bar':8} {'':6} {'ours':>11} {'peer':>11}  what "
+          f"(medians of {RUNS} pairs; {SLOW_RUNS} for conversions)", flush=True)
+    sys.exit(main())
