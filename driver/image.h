@@ -9,6 +9,12 @@
 
 #define IMAGE_FORMAT_VERSION 1
 
+/* The parts of an image path. */
+#define IMAGE_JSON "image.json"
+#define IMAGE_CONFIG "config.json"
+#define IMAGE_MANIFEST "ownership.mtree"
+#define IMAGE_ROOTFS "rootfs"
+
 typedef struct {
   char *path;            /* absolute */
   int fd;                /* the directory */
@@ -29,6 +35,9 @@ Tree *image_load_tree(Image *image, GError **error);
 
 /* config.json, its digest checked. Caller frees. */
 char *image_read_config(Image *image, gsize *ret_size, GError **error);
+
+/* Fills in @image's digests from @text, an image.json. Part of image_open(); for the fuzzer. */
+gboolean image_parse_json(Image *image, const char *text, gsize size, GError **error);
 
 /* The text of image.json for the two digests ("sha256:<hex>"): the same bytes always. */
 char *image_serialise(const char *config_digest, const char *manifest_digest);

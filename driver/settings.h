@@ -14,7 +14,11 @@ typedef struct {
   char *nix_store; /* the program nix-store: name or path */
 } Settings;
 
-/* The settings, read at the first call; the library's own, never freed. INVALID for a file that
- * does not parse or has an unknown key. When the process runs as root, files not owned by root are
- * refused. */
+/* The settings, read at the first call; the library's own, never freed. Thread-safe. INVALID for a
+ * file that does not parse, has an unknown key or a relative path where an absolute one belongs.
+ * UNTRUSTED for a file that somebody else than root or (for who is not root) the caller may
+ * write. */
 const Settings *settings_get(GError **error);
+
+/* Whether the process is root of the initial user namespace: `podman unshare` shows uid 0 too. */
+gboolean settings_process_is_root(void);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "settings.h"
+#include "util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SETTINGS_GROUP "nixstore"
+#define SETTINGS_MAX_SIZE (64 * 1024)
+/* Shown by user namespaces in place of ids that they do not map (user_namespaces(7)). */
+#define OVERFLOW_UID 65534
+
+static const struct {
+  const char *key;
+  const char *environment;
+  gsize offset;
+  gboolean is_path; /* must be absolute */
+} settings_keys[] = {
+    {"mode", "NIXSTORE_MODE", G_STRUCT_OFFSET(Settings, mode), FALSE},
+    {"store", "NIXSTORE_STORE", G_STRUCT_OFFSET(Settings, store), TRUE},
+    {"cache", "NIXSTORE_CACHE", G_STRUCT_OFFSET(Settings, cache), TRUE},
+    {"nix_store", "NIXSTORE_NIX_STORE", G_STRUCT_OFFSET(Settings, nix_store), FALSE},
+};
+
+gboolean
+settings_process_is_root(void)
+{
+  if (geteuid() != 0)
+    return FALSE;
+  g_autofree char *map = NULL;
+  guint inside, outside, count;
+  if (!g_file_get_contents("/proc/self/uid_map", &map, NULL, NULL))
+    return TRUE;
+  return sscanf(map, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 && outside == 0 &&
+         count == G_MAXUINT32;
+}
+
+/* Who may decide what this process trusts: root, which a user namespace shows as the overflow uid,
+ * and, unless it is root itself, the process's own user. */
+static gboolean
+owner_is_trusted(uid_t owner)
+{
+  if (settings_process_is_root())
+    return owner == 0;
+  return owner == 0 || owner == geteuid() || owner == OVERFLOW_UID;
+}
+
+static gboolean
+settings_set(Settings *settings, gsize i, const char *value, const char *where, GError **error)
+{
+  char **field = G_STRUCT_MEMBER_P(settings, settings_keys[i].offset);
+  if (*value == '\0')
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s is empty", where,
+                      settings_keys[i].key);
+  if (settings_keys[i].is_path && *value != '/')
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be an absolute path, not `%s'",
+                      where, settings_keys[i].key, value);
+  g_free(*field);
+  *field = g_strdup(value);
+  /* A path is compared as text with store paths: "/nix/store/" is "/nix/store". */
+  for (gsize n = strlen(*field); settings_keys[i].is_path && n > 1 && (*field)[n - 1] == '/'; n--)
+    (*field)[n - 1] = '\0';
+  return TRUE;
+}
+
+static gboolean
+settings_set_key(Settings *settings, GKeyFile *file, const char *key, const char *path,
+                 GError **error)
+{
+  g_autofree char *value = g_key_file_get_string(file, SETTINGS_GROUP, key, error);
+  if (!value) {
+    g_prefix_error(error, "%s: ", path);
+    return FALSE;
+  }
+  for (gsize i = 0; i < G_N_ELEMENTS(settings_keys); i++)
+    if (strcmp(key, settings_keys[i].key) == 0)
+      return settings_set(settings, i, g_strchomp(value), path, error);
+  return util_error(error, NIXSTORE_ERROR_INVALID, "%s: unknown key `%s'", path, key);
+}
+
+static gboolean
+settings_parse(Settings *settings, const char *text, gsize size, const char *path, GError **error)
+{
+  g_autoptr(GKeyFile) file = g_key_file_new();
+  if (size == 0)
+    return TRUE;
+  if (!g_key_file_load_from_data(file, text, size, G_KEY_FILE_NONE, error)) {
+    g_prefix_error(error, "%s: ", path);
+    return FALSE;
+  }
+  g_auto(GStrv) groups = g_key_file_get_groups(file, NULL);
+  for (char **group = groups; *group; group++)
+    if (strcmp(*group, SETTINGS_GROUP) != 0)
+      return util_error(error, NIXSTORE_ERROR_INVALID, "%s: unknown group [%s]", path, *group);
+  g_auto(GStrv) keys = g_key_file_get_keys(file, SETTINGS_GROUP, NULL, NULL);
+  for (char **key = keys; key && *key; key++)
+    if (!settings_set_key(settings, file, *key, path, error))
+      return FALSE;
+  return TRUE;
+}
+
+/* A missing file is success. */
+static gboolean
+settings_read_file(Settings *settings, const char *path, GError **error)
+{
+  autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat st;
+  if (fd < 0)
+    return errno == ENOENT || errno == ENOTDIR || util_error_errno(error, "open %s", path);
+  if (fstat(fd, &st) < 0)
+    return util_error_errno(error, "look at %s", path);
+  if (!owner_is_trusted(st.st_uid) || (st.st_mode & (S_IWGRP | S_IWOTH)))
+    return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
+                      "%s: refused, others may write it: chown it to %s and chmod it to 0644", path,
+                      settings_process_is_root() ? "root" : "root or yourself");
+  gsize size;
+  g_autofree char *text = util_read_all(fd, SETTINGS_MAX_SIZE, path, &size, error);
+  return text && settings_parse(settings, text, size, path, error);
+}
+
+static void
+settings_free(Settings *settings)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS(settings_keys); i++)
+    g_free(G_STRUCT_MEMBER(char *, settings, settings_keys[i].offset));
+  g_free(settings);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Settings, settings_free)
+
+static Settings *
+settings_read(GError **error)
+{
+  g_autoptr(Settings) settings = g_new0(Settings, 1);
+  g_autofree char *user_file =
+      g_build_filename(g_get_user_config_dir(), "nixstore", "nixstore.conf", NULL);
+
+  settings->mode = g_strdup("auto");
+  settings->nix_store = g_strdup("nix-store");
+  settings->cache = settings_process_is_root()
+                        ? g_strdup(LOCALSTATEDIR "/cache/nixstore")
+                        : g_build_filename(g_get_user_cache_dir(), "nixstore", NULL);
+  if (!settings_read_file(settings, SYSCONFDIR "/nixstore.conf", error) ||
+      !settings_read_file(settings, user_file, error))
+    return NULL;
+  for (gsize i = 0; i < G_N_ELEMENTS(settings_keys); i++) {
+    const char *value = g_getenv(settings_keys[i].environment);
+    if (value && *value && !settings_set(settings, i, value, settings_keys[i].environment, error))
+      return NULL;
+  }
+  return g_steal_pointer(&settings);
+}
+
+const Settings *
+settings_get(GError **error)
+{
+  static GMutex lock;
+  static Settings *settings;
+
+  g_mutex_lock(&lock);
+  if (!settings)
+    settings = settings_read(error);
+  const Settings *result = settings;
+  g_mutex_unlock(&lock);
+  return result;
+}
