@@ -4,12 +4,13 @@
  * format is described in nixstore-image(5). Stands on tree and util.
  *
  * One line an entry, full paths ("./usr/bin/env"), in tree order, "." first. Keywords written:
- * type, uid, gid, mode (four octal digits, with setuid, setgid, sticky), time (seconds '.' nine
- * digits), device=native,MAJOR,MINOR, xattr.NAME=BASE64, and hardlink=PATH on every name but the
- * first of a link group, which alone stands in rootfs (its attributes hold for the group). What
- * equals the /set in force is elided: "/set type=file uid=0 gid=0 mode=0644" stands at the top, and
- * "/set time=..." wherever a run of entries shares a time. Sizes, symlink targets and content are
- * the store's and not here. The same tree gives the same bytes, always.
+ * type, uid, gid, mode (four octal digits, with setuid, setgid, sticky), time (seconds, negative
+ * before 1970, '.' nine digits of nanoseconds to add, as in a timespec), device=native,MAJOR,MINOR,
+ * xattr.NAME=BASE64, and hardlink=PATH on every name but the first of a link group, which alone
+ * stands in rootfs (its attributes hold for the group). What equals the /set in force is elided:
+ * "/set type=file uid=0 gid=0 mode=0644" stands at the top, and
+ * "/set time=..." wherever the next line shares an entry's time. Sizes, symlink targets and content
+ * are the store's and not here. The same tree gives the same bytes, always.
  */
 #pragma once
 
@@ -25,6 +26,7 @@ GString *manifest_write(Tree *tree);
  * contents and blocks are not known yet: see rootfs_bind_tree(). INVALID with the line's number on
  * anything that the format does not allow: unknown type, unsorted or duplicate path, a parent that
  * is missing or no directory, ".." or empty component, a hard link to anything but an earlier
- * non-directory, bad escapes or numbers, xattr names of overlayfs. Keywords that say nothing of
- * ownership (size, link, sha256digest, ...) are accepted and ignored. */
+ * non-directory, bad escapes or numbers, a path over PATH_MAX. Keywords that say nothing of
+ * ownership (size, link, sha256digest, ...) are accepted and ignored, unknown ones refused. xattrs
+ * of any name are data here, those that overlayfs would obey too: index_write() escapes them. */
 Tree *manifest_parse(const char *data, gsize size, GError **error);
