@@ -5,6 +5,8 @@
  * write. Nothing about an inode is kept between the last two but its nid: placing is cheap and
  * repeats.
  */
+#include "config.h"
+
 #include "index.h"
 
 #include <limits.h>

@@ -9,6 +9,9 @@
 
 /* Walks the directory @rootfs_fd and @tree in step and fills in what only the files know: sizes,
  * blocks, symlink targets. INVALID (naming the path) when the two disagree: an entry of the one
- * that the other lacks, another type, a link count or mode that no store path has. Devices, FIFOs
- * and the later names of hard links must not be in rootfs. Follows no symlink. */
+ * that the other lacks, another type, permissions that no store path has (files 0444 or 0555,
+ * directories 0555), another file system beneath. Link counts say nothing: Nix's optimiser
+ * hard-links equal files. Devices, FIFOs, sockets and the later names of hard links must not be in
+ * rootfs. Follows no symlink; a bounded number of descriptors however deep the tree. After a
+ * failure @tree is half-bound. */
 gboolean rootfs_bind_tree(Tree *tree, int rootfs_fd, GError **error);

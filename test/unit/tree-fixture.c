@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
 #include "tree-fixture.h"
 
 #include <string.h>
-#include <sys/stat.h>
+
+#include "util.h"
 
 TreeInode *
 fixture_add(Tree *tree, const char *path, guint32 mode)
@@ -78,7 +81,6 @@ add_xattrs(Tree *tree)
   tree_inode_set_xattr(inode, "user.binary", "\0\xff\n", 3);
   tree_inode_set_xattr(inode, "trusted.secret", "s", 1);
   tree_inode_set_xattr(inode, "security.selinux", "system_u:object_r:bin_t:s0", 26);
-  tree_inode_set_xattr(inode, "user.overlay.opaque", "y", 1);
   tree_inode_set_xattr(inode, "trusted.overlayish", "no", 2);
 }
 
@@ -121,6 +123,23 @@ fixture_full(void)
   fixture_add(tree, "xattr", S_IFDIR | 0755);
   add_xattrs(tree);
   return tree;
+}
+
+void
+fixture_add_overlay_xattrs(Tree *tree)
+{
+  TreeInode *inode;
+
+  fixture_add(tree, "overlay", S_IFDIR | 0755);
+  inode = fixture_add(tree, "overlay/opaque", S_IFDIR | 0755);
+  tree_inode_set_xattr(inode, "trusted.overlay.opaque", "y", 1);
+  tree_inode_set_xattr(inode, "user.overlay.opaque", "y", 1);
+  inode = fixture_add_file(tree, "overlay/opaque/file", 0644, 6);
+  tree_inode_set_xattr(inode, "trusted.overlay.redirect", "/dir/shadow", 11);
+  tree_inode_set_xattr(inode, "trusted.overlay.overlay.redirect", "twice", 5);
+  inode = fixture_add_file(tree, "overlay/empty", 0644, 0);
+  tree_inode_set_xattr(inode, "trusted.overlay.whiteout", "", 0);
+  tree_inode_set_xattr(inode, "trusted.overlay.metacopy", "", 0);
 }
 
 /* A directory with @count entries whose names are @size bytes long. */
@@ -336,4 +355,49 @@ fixture_random(guint32 seed)
   }
   g_rand_free(rand);
   return tree;
+}
+
+static void
+make_file(int dir, const char *name, const TreeInode *inode)
+{
+  autofd int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+  g_assert_cmpint(fd, >=, 0);
+  g_assert_cmpint(ftruncate(fd, (off_t)inode->size), ==, 0);
+  g_assert_cmpint(fchmod(fd, inode->mode & 0111 ? 0555 : 0444), ==, 0);
+}
+
+/* Makes @dir's entries in @fd and then goes into each directory; depth is the tests' own. */
+static void
+make_directory(TreeNode *dir, int fd, GHashTable *links)
+{
+  gsize count;
+  TreeNode **children = tree_children(dir, &count);
+
+  for (gsize i = 0; i < count; i++) {
+    const char *name = children[i]->name;
+    TreeInode *inode = children[i]->inode;
+
+    if (S_ISDIR(inode->mode)) {
+      g_assert_cmpint(mkdirat(fd, name, 0700), ==, 0);
+      autofd int sub = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+      g_assert_cmpint(sub, >=, 0);
+      make_directory(children[i], sub, links);
+    } else if (inode->nlink > 1 && !g_hash_table_add(links, inode)) {
+      continue;
+    } else if (S_ISLNK(inode->mode)) {
+      g_assert_cmpint(symlinkat(inode->target, fd, name), ==, 0);
+    } else if (S_ISREG(inode->mode)) {
+      make_file(fd, name, inode);
+    }
+  }
+  g_assert_cmpint(fchmod(fd, 0555), ==, 0);
+}
+
+void
+fixture_make_rootfs(Tree *tree, int fd)
+{
+  g_autoptr(GHashTable) links = g_hash_table_new(NULL, NULL);
+
+  make_directory(tree_root(tree), fd, links);
 }

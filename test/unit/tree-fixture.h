@@ -18,6 +18,9 @@ void fixture_link(Tree *tree, const char *path, TreeInode *inode);
 
 /* Every type, attribute and boundary in one small tree. */
 Tree *fixture_full(void);
+/* Adds the directory "overlay" with xattrs that overlayfs would obey, which no manifest may have.
+ */
+void fixture_add_overlay_xattrs(Tree *tree);
 /* Directories around every boundary of EROFS's directory blocks and inline tails. */
 Tree *fixture_directories(void);
 /* Names, targets and xattrs of every awkward size. */
@@ -26,3 +29,7 @@ Tree *fixture_sizes(void);
 Tree *fixture_system(guint count);
 /* A random tree, the same for the same @seed. */
 Tree *fixture_random(guint32 seed);
+
+/* Makes in the empty directory @fd what the store would hold of @tree: files of their size (sparse,
+ * 0444 or 0555), directories 0555, symlinks; of hard links the first name alone. */
+void fixture_make_rootfs(Tree *tree, int fd);
