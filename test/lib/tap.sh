@@ -157,7 +157,7 @@ tap_private_mounts() {
   TAP_ENDED=1
   tap_cleanup
   NIXSTORE_TEST_NS=1 exec unshare --mount --propagation private -- \
-    bash "$0" ${TAP_ARGS[@]+"${TAP_ARGS[@]}"} 3>&- 
+    bash "$TAP_SELF" ${TAP_ARGS[@]+"${TAP_ARGS[@]}"} 3>&- 
 }
 
 # tap_on_exit COMMAND: evaluated at the end, the last one first.
@@ -211,6 +211,7 @@ tap_begin() {
   local parent=${NIXSTORE_TEST_TMPDIR:-/var/tmp}
   exec 3>&1
   TAP_ARGS=("$@")
+  TAP_SELF=$(realpath "$0") # tap_cleanup leaves the directory
   T=$(mktemp -d "$parent/nixstore-test.XXXXXX") || tap_bail "no temporary directory in $parent"
   T=$(cd "$T" && pwd -P)
   chmod 755 "$T"

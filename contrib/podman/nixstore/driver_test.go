@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//go:build linux
+// +build linux
+
+package nixstore
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/containers/storage/drivers/graphtest"
+	"github.com/containers/storage/pkg/archive"
+	"github.com/containers/storage/pkg/idtools"
+	"github.com/containers/storage/pkg/reexec"
+)
+
+var epoch = time.Unix(1, 0)
+
+func init() {
+	// Layers are unpacked by a copy of the process in a chroot.
+	reexec.Init()
+}
+
+// containers/storage's own tests, with ordinary layers. One driver serves all
+// of them.
+
+func TestGraphSetup(t *testing.T)       { graphtest.GetDriver(t, driverName) }
+func TestGraphCreateEmpty(t *testing.T) { graphtest.DriverTestCreateEmpty(t, driverName) }
+func TestGraphCreateBase(t *testing.T)  { graphtest.DriverTestCreateBase(t, driverName) }
+func TestGraphCreateSnap(t *testing.T)  { graphtest.DriverTestCreateSnap(t, driverName) }
+func TestGraphCreateFromTemplate(t *testing.T) {
+	graphtest.DriverTestCreateFromTemplate(t, driverName)
+}
+func TestGraph128LayerRead(t *testing.T)     { graphtest.DriverTestDeepLayerRead(t, 128, driverName) }
+func TestGraphDiffApply10Files(t *testing.T) { graphtest.DriverTestDiffApply(t, 10, driverName) }
+func TestGraphChanges(t *testing.T)          { graphtest.DriverTestChanges(t, driverName) }
+func TestGraphEcho(t *testing.T)             { graphtest.DriverTestEcho(t, driverName) }
+func TestGraphTeardown(t *testing.T)         { graphtest.PutDriver(t) }
+
+func TestParseOptions(t *testing.T) {
+	run, store := t.TempDir(), t.TempDir()
+	o, err := parseOptions([]string{
+		"nixstore.mode=fuse", "nixstore.mount_program=/bin/true", ".mountopt=nodev,metacopy=on",
+		"nixstore.imagestore=" + store, "nixstore.ignore_chown_errors=true",
+	}, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := filepath.Join(run, "stores", strings.ReplaceAll(store[1:], "/", "-"))
+	want := []string{
+		"overlay.mountopt=nodev,metacopy=on", "overlay.imagestore=" + view, "overlay.ignore_chown_errors=true",
+	}
+	if o.mode != "fuse" || o.mountProgram != "/bin/true" || !reflect.DeepEqual(o.overlay, want) {
+		t.Errorf("got %+v", o)
+	}
+	if !reflect.DeepEqual(o.imageStores, []string{store}) {
+		t.Errorf("image stores: %q", o.imageStores)
+	}
+	if link, err := os.Readlink(filepath.Join(view, "overlay")); err != nil || link != store+"/nixstore" {
+		t.Errorf("the image store's view links to %q: %v", link, err)
+	}
+	for _, bad := range []string{
+		"nixstore.mount_program=/does/not/exist", "overlay.mount_program=/bin/true", "nixstore.imagestore=relative", "word",
+	} {
+		if _, err := parseOptions([]string{bad}, run); err == nil {
+			t.Errorf("option %q is accepted", bad)
+		}
+	}
+}
+
+func TestFormatMapping(t *testing.T) {
+	for want, maps := range map[string][]idtools.IDMap{
+		"uidmapping=0:100000:65536":     {{ContainerID: 0, HostID: 100000, Size: 65536}},
+		"uidmapping=0:1000:1:1:200:999": {{ContainerID: 0, HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 200, Size: 999}},
+		"squash_to_uid=1000":            {{ContainerID: 0, HostID: 1000, Size: 1}},
+	} {
+		if got := formatMapping("uid", maps); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestMountData(t *testing.T) {
+	dir := t.TempDir()
+	l := &layer{diff: dir + "/diff", work: dir + "/work", empty: dir + "/empty", lowers: []string{"/h/b/diff", "/h/a/diff"}}
+	shifted := graphdriver.MountOpts{
+		Volatile: true, MountLabel: "s0:c1,c2",
+		UidMaps: []idtools.IDMap{{HostID: 9, Size: 5}}, GidMaps: []idtools.IDMap{{HostID: 8, Size: 5}},
+	}
+	want := "lowerdir=/h/b/diff:/h/a/diff,upperdir=" + l.diff + ",workdir=" + l.work +
+		`,volatile,context="s0:c1,c2",uidmapping=0:9:5,gidmapping=0:8:5`
+	if got := mountData(l, false, shifted); got != want {
+		t.Errorf("writable: got %s", got)
+	}
+	if got := mountData(l, true, graphdriver.MountOpts{Volatile: true}); got != "lowerdir="+l.diff+":/h/b/diff:/h/a/diff" {
+		t.Errorf("read-only: got %s", got)
+	}
+	l.lowers = nil
+	if err := os.Mkdir(l.diff+"1", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := mountData(l, true, graphdriver.MountOpts{}); got != "lowerdir="+l.diff+":"+l.diff+"1:"+l.empty {
+		t.Errorf("without lowers: got %s", got)
+	}
+}
+
+func TestHasReference(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, size int) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ordinary/etc/passwd", 10)
+	write("reference/.nixstore/reference.json", 10)
+	write("huge/.nixstore/reference.json", referenceMax)
+	write("directory/.nixstore/reference.json/x", 1)
+	write("link/etc/passwd", 1)
+	write("filelink/.nixstore/other", 1)
+	for link, target := range map[string]string{
+		"link/.nixstore":                    "../reference/.nixstore",
+		"filelink/.nixstore/reference.json": "other",
+	} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, want := range map[string]bool{
+		"ordinary": false, "reference": true, "huge": false, "directory": false, "link": false, "filelink": false, "gone": false,
+	} {
+		if got := hasReference(filepath.Join(dir, name)); got != want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+// A Get that fails leaves neither a mount nor a hold, says what nixstore-mount
+// said, and the next one tries again.
+func TestFailingMount(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	script := "#!/bin/sh\necho 'nixstore-mount: /nix/store/x is gone' >&2\nexit 1\n"
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	driver, err := graphdriver.GetDriver(driverName, graphdriver.Options{
+		Root: dir, RunRoot: filepath.Join(dir, "run"), DriverOptions: []string{"nixstore.mount_program=" + program},
+	})
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = driver.Cleanup() }()
+	if err := driver.Create("reference", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	reference := filepath.Join(dir, driverName, "reference", "diff", referenceDir)
+	if err := os.Mkdir(reference, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(reference, "reference.json"), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := driver.CreateReadWrite("container", "reference", nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < 2; i++ {
+		_, err := driver.Get("container", graphdriver.MountOpts{})
+		if err == nil || err.Error() != "nixstore-mount: /nix/store/x is gone" {
+			t.Errorf("attempt %d: %v", i, err)
+		}
+	}
+	if (mountRoots{}).IsMounted(filepath.Join(dir, driverName, "container", "merged")) {
+		t.Error("something is mounted")
+	}
+	if _, err := driver.Diff("container", nil, "reference", nil, ""); err == nil {
+		t.Error("a difference without the tree below")
+	}
+	for _, id := range []string{"container", "reference"} {
+		if err := driver.Remove(id); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, driverName, "*", "*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left over: %q %v", left, err)
+	}
+}
+
+// A directory of which only the size differs is not a change, unless something
+// was added or deleted in it.
+func TestDropSameDirs(t *testing.T) {
+	tree, diff := t.TempDir(), t.TempDir()
+	for _, root := range []string{tree, diff} {
+		for _, dir := range []string{"same/deep", "added/deep", "changed"} {
+			if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dir := range []string{"same/deep", "same", "added/deep", "added", "changed"} {
+			if err := os.Chtimes(filepath.Join(root, dir), epoch, epoch); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.Chmod(filepath.Join(diff, "changed"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.Open(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := lowers{{path: tree, tree: open}}
+	defer below.close()
+
+	modified := func(path string) archive.Change { return archive.Change{Path: path, Kind: archive.ChangeModify} }
+	got := below.dropSameDirs(diff, []archive.Change{
+		modified("/added"), modified("/added/deep"), modified("/added/deep/f"), {Path: "/added/deep/g", Kind: archive.ChangeAdd},
+		modified("/changed"), modified("/same"), modified("/same/deep"), modified("/same/deep/f"),
+	})
+	want := []archive.Change{
+		modified("/added/deep/f"), modified("/added"), modified("/added/deep"), {Path: "/added/deep/g", Kind: archive.ChangeAdd},
+		modified("/changed"), modified("/same/deep/f"),
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
