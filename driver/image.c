@@ -164,18 +164,23 @@ image_open(const char *path, GError **error)
 }
 
 Tree *
-image_load_tree(Image *image, GError **error)
+image_read_manifest(Image *image, GError **error)
 {
   gsize size;
   g_autofree char *text = image_read_checked(image, IMAGE_MANIFEST, image->manifest_digest,
                                              MANIFEST_MAX_SIZE, &size, error);
-  if (!text)
-    return NULL;
-  g_autoptr(Tree) tree = manifest_parse(text, size, error);
-  if (!tree) {
+  Tree *tree = text ? manifest_parse(text, size, error) : NULL;
+  if (text && !tree)
     g_prefix_error(error, "%s/%s: ", image->path, IMAGE_MANIFEST);
+  return tree;
+}
+
+Tree *
+image_load_tree(Image *image, GError **error)
+{
+  g_autoptr(Tree) tree = image_read_manifest(image, error);
+  if (!tree)
     return NULL;
-  }
   if (!rootfs_bind_tree(tree, image->rootfs_fd, error)) {
     g_prefix_error(error, "%s: ", image->path);
     return NULL;

@@ -30,6 +30,9 @@ Image *image_open(const char *path, GError **error);
 void image_free(Image *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Image, image_free)
 
+/* The tree that the manifest describes, its digest checked, not bound to rootfs. */
+Tree *image_read_manifest(Image *image, GError **error);
+
 /* The tree of the image: manifest read, its digest checked, bound to rootfs. */
 Tree *image_load_tree(Image *image, GError **error);
 

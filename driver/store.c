@@ -185,20 +185,41 @@ store_query_hash(const char *path, GError **error)
 }
 
 gboolean
+store_query_sizes(const char *const *paths, guint64 *ret_sizes, GError **error)
+{
+  g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+  g_ptr_array_add(arguments, (char *)"--query");
+  g_ptr_array_add(arguments, (char *)"--size");
+  for (const char *const *path = paths; *path; path++) {
+    if (!store_path_check(*path, error))
+      return FALSE;
+    g_ptr_array_add(arguments, (char *)*path);
+  }
+  g_ptr_array_add(arguments, NULL);
+  gsize n = arguments->len - 3;
+  if (n == 0)
+    return TRUE;
+  g_autofree char *output =
+      nix_run((const char *const *)arguments->pdata, paths[0], "query the size of", error);
+  if (!output)
+    return FALSE;
+  g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+  g_autofree guint64 *sizes = g_new(guint64, n);
+  gboolean ok = g_strv_length(lines) == n;
+  for (gsize i = 0; ok && i < n; i++)
+    ok = g_ascii_string_to_unsigned(lines[i], 10, 0, G_MAXUINT64, &sizes[i], NULL);
+  if (!ok)
+    return util_error(error, NIXSTORE_ERROR_FAILED, "query the size of %s: nix-store answers `%s'",
+                      paths[0], output);
+  memcpy(ret_sizes, sizes, n * sizeof *sizes);
+  return TRUE;
+}
+
+gboolean
 store_query_size(const char *path, guint64 *ret_size, GError **error)
 {
-  const char *arguments[] = {"--query", "--size", path, NULL};
-  if (!store_path_check(path, error))
-    return FALSE;
-  g_autofree char *size = nix_run(arguments, path, "query the size of", error);
-  guint64 value;
-  if (!size)
-    return FALSE;
-  if (!g_ascii_string_to_unsigned(size, 10, 0, G_MAXUINT64, &value, NULL))
-    return util_error(error, NIXSTORE_ERROR_FAILED, "query the size of %s: nix-store answers `%s'",
-                      path, size);
-  *ret_size = value;
-  return TRUE;
+  const char *paths[] = {path, NULL};
+  return store_query_sizes(paths, ret_size, error);
 }
 
 char *
@@ -306,4 +327,13 @@ store_add_root(const char *path, const char *link, GError **error)
   sync_parent(link);
   sync_parent(registered);
   return TRUE;
+}
+
+void
+store_remove_root(const char *link)
+{
+  g_autofree char *registered = auto_root_path(link);
+  if (link_leads_to(registered, link))
+    unlink(registered);
+  unlink(link);
 }

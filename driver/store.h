@@ -31,6 +31,14 @@ char *store_add(const char *source, GError **error);
  * Replaces an older one; durable. */
 gboolean store_add_root(const char *path, const char *link, GError **error);
 
+/* The same for all of @paths (NULL at the end) at the price of one: sizes into @ret_sizes, one for
+ * each. */
+gboolean store_query_sizes(const char *const *paths, guint64 *ret_sizes, GError **error);
+
+/* Undoes store_add_root(): removes @link and, where the caller may, the store's note of it (which
+ * otherwise goes at the next collection). */
+void store_remove_root(const char *link);
+
 /* Bytes of @path's NAR as the store records it (nix-store --query --size). */
 gboolean store_query_size(const char *path, guint64 *ret_size, GError **error);
 

@@ -13,7 +13,7 @@
 
 /* In the order in which an image goes through them; the help and the completion follow it. */
 static const Command *const commands[] = {
-    NULL,
+    &command_import, &command_list, &command_inspect, &command_verify, NULL,
 };
 
 static gboolean option_quiet;
@@ -83,32 +83,39 @@ print_usage(void)
 static GOptionContext *
 command_option_context(const Command *command)
 {
-  g_autofree char *name = g_strdup_printf("%s [OPTION...] %s", command->name, command->arguments);
   GOptionContext *context = g_option_context_new(NULL);
   g_option_context_set_help_enabled(context, FALSE);
-  g_option_context_set_summary(context,
-                               command->description ? command->description : command->summary);
   if (command->options)
     g_option_context_add_main_entries(context, command->options, NULL);
   g_option_context_add_main_entries(context, common_options, NULL);
-  if (command->podman) {
-    GOptionGroup *group =
-        g_option_group_new("podman", "Options for Podman:", "Options for Podman", NULL, NULL);
-    g_option_group_add_entries(group, podman_options);
-    g_option_context_add_group(context, group);
-  }
+  if (command->podman)
+    g_option_context_add_main_entries(context, podman_options, NULL);
   return context;
 }
 
-/* GLib composes the usage line from its own idea of the program; ours names the subcommand. */
+static void
+print_options(const GOptionEntry *entry)
+{
+  for (; entry && entry->long_name; entry++) {
+    g_autofree char *brief = entry->short_name ? g_strdup_printf("-%c, ", entry->short_name) : NULL;
+    g_autofree char *option = g_strdup_printf("%s--%s%s%s", brief ? brief : "    ",
+                                              entry->long_name, entry->arg_description ? " " : "",
+                                              entry->arg_description ? entry->arg_description : "");
+    printf("  %-27s %s\n", option, entry->description);
+  }
+}
+
 static void
 command_print_help(const Command *command)
 {
-  g_autoptr(GOptionContext) context = command_option_context(command);
-  g_autofree char *help = g_option_context_get_help(context, FALSE, NULL);
-  const char *rest = strstr(help, "\n\n");
-  printf("Usage: nixstore %s [OPTION...] %s%s", command->name, command->arguments,
-         rest ? rest : "\n");
+  printf("Usage: nixstore %s [OPTION...] %s\n\n%s\n\nOptions:\n", command->name, command->arguments,
+         command->description ? command->description : command->summary);
+  print_options(command->options);
+  print_options(common_options);
+  if (!command->podman)
+    return;
+  printf("\nOptions for Podman:\n");
+  print_options(podman_options);
 }
 
 static gboolean

@@ -5,6 +5,7 @@
 #include "scratch.h"
 #include "util.h"
 
+#include <jansson.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -96,5 +97,123 @@ podman_run(const char *const *arguments, char **ret_output, GError **error)
   }
   if (ret_output)
     *ret_output = g_steal_pointer(&output);
+  return TRUE;
+}
+
+void
+podman_image_free(PodmanImage *image)
+{
+  if (!image)
+    return;
+  g_free(image->id);
+  g_strfreev(image->names);
+  g_free(image->driver);
+  g_strfreev(image->diffs);
+  g_free(image);
+}
+
+static char **
+strings_from_json(json_t *array)
+{
+  GPtrArray *strings = g_ptr_array_new();
+  gsize i;
+  json_t *item;
+  json_array_foreach(array, i, item) if (json_is_string(item))
+      g_ptr_array_add(strings, g_strdup(json_string_value(item)));
+  g_ptr_array_add(strings, NULL);
+  return (char **)g_ptr_array_free(strings, FALSE);
+}
+
+/* The overlay driver gives LowerDir as for its mount: the uppermost first, separated by colons. */
+static char **
+diffs_from_json(json_t *data)
+{
+  const char *upper = json_string_value(json_object_get(data, "UpperDir"));
+  const char *lower = json_string_value(json_object_get(data, "LowerDir"));
+  GPtrArray *diffs = g_ptr_array_new();
+  g_auto(GStrv) lowers = g_strsplit(lower ? lower : "", ":", -1);
+  for (guint i = g_strv_length(lowers); upper && i-- > 0;)
+    g_ptr_array_add(diffs, g_strdup(lowers[i]));
+  if (upper)
+    g_ptr_array_add(diffs, g_strdup(upper));
+  g_ptr_array_add(diffs, NULL);
+  return (char **)g_ptr_array_free(diffs, FALSE);
+}
+
+static PodmanImage *
+image_from_json(json_t *object)
+{
+  const char *id = json_string_value(json_object_get(object, "Id"));
+  json_t *graph = json_object_get(object, "GraphDriver");
+  const char *driver = json_string_value(json_object_get(graph, "Name"));
+  if (!id || !driver)
+    return NULL;
+  PodmanImage *image = g_new0(PodmanImage, 1);
+  image->id = g_strdup(id);
+  image->names = strings_from_json(json_object_get(object, "RepoTags"));
+  image->driver = g_strdup(driver);
+  image->diffs = diffs_from_json(json_object_get(graph, "Data"));
+  return image;
+}
+
+GPtrArray *
+podman_inspect_images(const char *const *images, GError **error)
+{
+  g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+  g_autofree char *output = NULL;
+  g_ptr_array_add(arguments, (char *)"image");
+  g_ptr_array_add(arguments, (char *)"inspect");
+  g_ptr_array_add(arguments, (char *)"--");
+  for (; *images; images++)
+    g_ptr_array_add(arguments, (char *)*images);
+  g_ptr_array_add(arguments, NULL);
+  if (!podman_run((const char *const *)arguments->pdata, &output, error))
+    return NULL;
+
+  g_autoptr(GPtrArray) result = g_ptr_array_new_with_free_func((GDestroyNotify)podman_image_free);
+  json_t *array = json_loads(output, 0, NULL);
+  gsize i;
+  json_t *object;
+  json_array_foreach(array, i, object)
+  {
+    PodmanImage *image = image_from_json(object);
+    if (image)
+      g_ptr_array_add(result, image);
+  }
+  gboolean whole = result->len == arguments->len - 4;
+  json_decref(array);
+  if (!whole) {
+    util_error(error, NIXSTORE_ERROR_FAILED, "podman image inspect: its answer is not understood");
+    return NULL;
+  }
+  return g_steal_pointer(&result);
+}
+
+PodmanImage *
+podman_inspect_image(const char *image, GError **error)
+{
+  const char *images[] = {image, NULL};
+  g_autoptr(GPtrArray) found = podman_inspect_images(images, error);
+  return found ? g_ptr_array_steal_index(found, 0) : NULL;
+}
+
+gboolean
+podman_image_reference(const PodmanImage *image, Reference **ret_reference, GError **error)
+{
+  for (char **diff = image->diffs; *diff; diff++) {
+    Reference *reference = NULL;
+    autofd int fd = open(*diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+      return util_error_errno(error, "open the layer %s", *diff);
+    if (!reference_read(fd, &reference, error)) {
+      g_prefix_error(error, "%s: ", *diff);
+      return FALSE;
+    }
+    if (reference) {
+      *ret_reference = reference;
+      return TRUE;
+    }
+  }
+  *ret_reference = NULL;
   return TRUE;
 }

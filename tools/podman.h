@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "reference.h"
+
 #include <glib.h>
 
 /* --root, --runroot, --storage-driver, --storage-opt, --podman: where Podman's storage is and which
@@ -14,3 +16,27 @@ extern const GOptionEntry podman_options[];
  * goes to *ret_output (NULL: dropped), its standard input is empty. On failure the error holds its
  * last line. */
 gboolean podman_run(const char *const *arguments, char **ret_output, GError **error);
+
+/* An image in Podman's storage, as `podman image inspect` has it. */
+typedef struct {
+  char *id;     /* 64 hex digits */
+  char **names; /* "localhost/debian:latest"; never NULL */
+  char *driver; /* the storage driver: "overlay", "nixstore", ... */
+  char **diffs; /* its layers' content directories, the lowest first; empty for drivers of another
+                   kind */
+} PodmanImage;
+
+void podman_image_free(PodmanImage *image);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(PodmanImage, podman_image_free)
+
+/* The images named by @images (NULL at the end; at least one), in that order. An error when Podman
+ * does not know one. */
+GPtrArray *podman_inspect_images(const char *const *images, GError **error);
+
+/* As above for a single image. */
+PodmanImage *podman_inspect_image(const char *image, GError **error);
+
+/* The reference of the lowest of @image's layers that has one; *ret_reference is NULL for an
+ * ordinary image. */
+gboolean podman_image_reference(const PodmanImage *image, Reference **ret_reference,
+                                GError **error);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "output.h"
+#include "util.h"
+
+#include <stdio.h>
+
+#define LABEL_WIDTH 16
+
+void
+output_json(json_t *value)
+{
+  json_dumpf(value, stdout, JSON_INDENT(2));
+  putchar('\n');
+}
+
+void
+output_field(const char *label, const char *value)
+{
+  if (!value || !*value)
+    return;
+  g_autofree char *text = util_escape(value);
+  g_autofree char *head = g_strconcat(label, *label ? ":" : "", NULL);
+  printf("%-*s%s\n", LABEL_WIDTH, head, text);
+}
+
+char *
+output_size(guint64 size)
+{
+  return g_format_size_full(size, G_FORMAT_SIZE_IEC_UNITS);
+}
+
+json_t *
+output_json_text(const char *text)
+{
+  g_autofree char *escaped = g_utf8_validate(text, -1, NULL) ? NULL : util_escape(text);
+  return json_string(escaped ? escaped : text);
+}

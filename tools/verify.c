@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "argument.h"
+#include "command.h"
+#include "image.h"
+#include "output.h"
+#include "store.h"
+#include "util.h"
+#include "verify-tree.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static gboolean option_json;
+
+static const GOptionEntry verify_options[] = {
+    {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print JSON", NULL},
+    {0},
+};
+
+static void
+add_problem(GPtrArray *problems, GError **error)
+{
+  if (*error)
+    g_ptr_array_add(problems, g_strdup((*error)->message));
+  g_clear_error(error);
+}
+
+static void
+verify_config(Image *image, GPtrArray *problems)
+{
+  g_autoptr(GError) error = NULL;
+  json_error_t problem;
+  gsize size;
+  g_autofree char *config = image_read_config(image, &size, &error);
+  g_autoptr(json_t) document = config ? json_loadb(config, size, 0, &problem) : NULL;
+  if (config && !document)
+    util_error(&error, NIXSTORE_ERROR_INVALID, "%s: line %d: %s", IMAGE_CONFIG, problem.line,
+               problem.text);
+  else if (config && !json_is_object(document))
+    util_error(&error, NIXSTORE_ERROR_INVALID, "%s: not a JSON object", IMAGE_CONFIG);
+  add_problem(problems, &error);
+}
+
+static void
+verify_image(const char *store_path, GPtrArray *problems)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(Image) image = image_open(store_path, &error);
+  if (image)
+    verify_config(image, problems);
+  g_autoptr(Tree) tree = image ? image_read_manifest(image, &error) : NULL;
+  add_problem(problems, &error);
+  if (!tree)
+    return;
+  guint before = problems->len;
+  verify_tree(tree, image->rootfs_fd, problems);
+  /* What every mount goes by has the last word. */
+  if (problems->len > before)
+    return;
+  g_autoptr(Tree) bound = image_load_tree(image, &error);
+  add_problem(problems, &error);
+}
+
+/* Nix reads all of the path: meanwhile we look at our part. */
+static gpointer
+nar_thread(gpointer store_path)
+{
+  GError *error = NULL;
+  store_verify(store_path, &error);
+  return error;
+}
+
+static GPtrArray *
+verify_path(char *store_path)
+{
+  GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
+  GThread *thread = g_thread_new("nar", nar_thread, store_path);
+  /* Of a path that is gone, the store's error says it all. */
+  if (access(store_path, F_OK) == 0 || errno != ENOENT)
+    verify_image(store_path, problems);
+  g_autoptr(GError) error = g_thread_join(thread);
+  add_problem(problems, &error);
+  return problems;
+}
+
+static void
+print_text(const char *store_path, GPtrArray *problems)
+{
+  if (problems->len == 0)
+    printf("%s: ok\n", store_path);
+  for (guint i = 0; i < problems->len; i++) {
+    g_autofree char *line = util_escape(problems->pdata[i]);
+    printf("%s: %s\n", store_path, line);
+  }
+  fflush(stdout);
+}
+
+static json_t *
+json_of(const char *store_path, GPtrArray *problems)
+{
+  json_t *texts = json_array();
+  for (guint i = 0; i < problems->len; i++)
+    json_array_append_new(texts, output_json_text(problems->pdata[i]));
+  return json_pack("{s:s, s:b, s:o}", "storePath", store_path, "ok", problems->len == 0, "problems",
+                   texts);
+}
+
+static gboolean
+verify_run(char **arguments, int n_arguments, GError **error)
+{
+  g_autoptr(json_t) out = json_array();
+  int n_bad = 0;
+  for (int i = 0; i < n_arguments; i++) {
+    g_autofree char *store_path = argument_store_path(arguments[i], error);
+    if (!store_path)
+      return FALSE;
+    g_autoptr(GPtrArray) problems = verify_path(store_path);
+    n_bad += problems->len > 0;
+    if (option_json)
+      json_array_append_new(out, json_of(store_path, problems));
+    else
+      print_text(store_path, problems);
+  }
+  if (option_json)
+    output_json(out);
+  return n_bad == 0 ||
+         util_error(error, NIXSTORE_ERROR_INVALID, "%d of %d image path%s not as recorded", n_bad,
+                    n_arguments, n_arguments == 1 ? " is" : "s are");
+}
+
+const Command command_verify = {
+    .name = "verify",
+    .arguments = "STOREPATH...",
+    .summary = "Check image paths against all that is recorded of them",
+    .description =
+        "Checks every file of the image paths against the manifest, the digests, and the content\n"
+        "against the NAR hash that the store recorded. Prints all problems, one a line.",
+    .options = verify_options,
+    .min_arguments = 1,
+    .max_arguments = -1,
+    .run = verify_run,
+};
