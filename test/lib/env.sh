@@ -27,11 +27,13 @@ nix_private() {
 
 # ---------------------------------------------------------------- Podman ----
 
-PODMAN=${PODMAN:-$(command -v podman)}
-# The Podman that has the driver built in (contrib/podman/build).
+# The distribution's Podman, and the one that has the driver built in.
+PODMAN=${PODMAN:-/usr/bin/podman}
 PODMAN_NIXSTORE=${PODMAN_NIXSTORE:-}
-NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-}
-PODMAN_ROOTS=()
+# What this tree has built.
+NIXSTORE=${NIXSTORE:-$BUILDDIR/nixstore}
+NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
+LISTING=${LISTING:-$BUILDDIR/test/lib/listing}
 
 # Does Podman run here as it comes, or must the tests tell it otherwise?  A
 # machine without CAP_SYS_RESOURCE can't raise limits, and crun refuses a
@@ -82,8 +84,8 @@ podman_setup() {
     [ -d "$d" ] || mkdir -p "$d"
     mount --bind "$T/var$d" "$d" || tap_bail "cannot mount on $d"
   done
-  mkdir -p "$T/p" "$T/home"
-  export HOME=$T/home
+  mkdir -p "$T/p" "$T/home" "$T/cache"
+  export HOME=$T/home NIXSTORE_CACHE=$T/cache
   tap_on_exit podman_teardown
 }
 
@@ -98,10 +100,9 @@ podman_at() {
   if [ ! -d "$T/p/$name" ]; then
     mkdir -p "$T/p/$name"
     printf '%q ' "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" \
-      --tmpdir "$T/p/$name/tmp" --cgroup-manager cgroupfs "${opts[@]}" >"$T/p/$name/command"
+      "${opts[@]}" >"$T/p/$name/command"
   fi
-  "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" \
-    --tmpdir "$T/p/$name/tmp" ${PODMAN_GLOBAL_ARGS-} "${opts[@]}" "$@"
+  "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" "${opts[@]}" "$@"
 }
 
 # Stock Podman on its stock drivers.
@@ -115,13 +116,46 @@ podman_mountprogram() {
     --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" -- "$@"
 }
 
+# need_podman_nixstore: the file is skipped where it can't be built; what was
+# built once is in the cache.
+need_podman_nixstore() {
+  tap_need_file "$NIXSTORE_MOUNT"
+  [ -z "$PODMAN_NIXSTORE" ] || return 0
+  PODMAN_NIXSTORE=$("$SRCDIR/contrib/podman/build" --no-install podman 2>"$T/podman-build.log") ||
+    tap_skip_all "Podman with the driver can't be built: $(tail -n 1 "$T/podman-build.log")"
+}
+
 # Podman with the nixstore driver; NIXSTORE_STORAGE_OPTS holds further
 # --storage-opt values, separated by blanks (nixstore.mode=bind).
 podman_nixstore() {
   local o opts=()
-  for o in ${NIXSTORE_STORAGE_OPTS-}; do opts+=(--storage-opt "$o"); done
-  podman_at nixstore "$PODMAN_NIXSTORE" --storage-driver nixstore \
-    "${opts[@]+"${opts[@]}"}" -- "$@"
+  for o in "nixstore.mount_program=$NIXSTORE_MOUNT" ${NIXSTORE_STORAGE_OPTS-}; do opts+=(--storage-opt "$o"); done
+  podman_at nixstore "$PODMAN_NIXSTORE" --storage-driver nixstore "${opts[@]}" -- "$@"
+}
+
+# The command nixstore, told of the storage of one of the two.
+nixstore_for() {
+  local which=$1 command=$2; shift 2
+  case $which in
+    nixstore)
+      "$NIXSTORE" "$command" --podman "$PODMAN_NIXSTORE" --root "$T/p/nixstore/root" \
+        --runroot "$T/p/nixstore/run" --storage-driver nixstore \
+        --storage-opt "nixstore.mount_program=$NIXSTORE_MOUNT" "$@" ;;
+    mountprogram)
+      "$NIXSTORE" "$command" --podman "$PODMAN" --root "$T/p/mp/root" --runroot "$T/p/mp/run" \
+        --storage-driver overlay --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" "$@" ;;
+  esac
+}
+
+# image NAME [FORMAT[:COMPRESSION]]: the path of a test image, as skopeo names it.
+image() {
+  local form=${2:-oci-archive} path
+  path=$("$SRCDIR/test/images/make-image" "$1" "$form") || return
+  case ${form%%:*} in
+    docker-archive) echo "docker-archive:$path" ;;
+    oci-index) echo "oci:$path:latest" ;;
+    *) echo "${form%%:*}:$path:latest" ;;
+  esac
 }
 
 # Containers end, mounts go, for every storage that podman_at made.
@@ -179,11 +213,11 @@ leak_mark() { leak_list | sort >"$T/leaks.before"; }
 # container in a process of its own, so it is given up to 10 seconds.
 assert_nothing_left() {
   local i
-  for i in {1..50}; do
+  for ((i = 0; i < ${LEAK_TRIES:-50}; i++)); do
     leak_list | sort >"$T/leaks.after"
     comm -13 "$T/leaks.before" "$T/leaks.after" >"$T/leaks.new"
     [ -s "$T/leaks.new" ] || { tap_ok "$1"; return 0; }
-    sleep 0.2
+    sleep 0.1
   done
   tap_not_ok "$1" "left over:
 $(cat "$T/leaks.new")"

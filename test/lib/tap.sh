@@ -68,6 +68,7 @@ tap_bail() { printf 'Bail out! %s\n' "$*" >&3; TAP_ENDED=1; exit 99; }
 
 # Ends the test; without it the file counts as died half way.
 tap_done() {
+  [ "$TAP_COUNT" -gt 0 ] || tap_not_ok "something is tested"
   [ -n "$TAP_PLAN" ] || printf '1..%d\n' "$TAP_COUNT" >&3
   TAP_ENDED=1
   [ "$TAP_FAILED" -eq 0 ]
