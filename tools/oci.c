@@ -10,7 +10,6 @@
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define INDEX_TYPE "application/vnd.oci.image.index.v1+json"
 
-
 void
 oci_blob_describe(OciBlob *ret_blob, const char *media_type, const void *data, gsize size)
 {

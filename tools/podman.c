@@ -2,12 +2,10 @@
 #include "config.h"
 
 #include "podman.h"
-#include "scratch.h"
+#include "run.h"
 #include "util.h"
 
 #include <jansson.h>
-#include <string.h>
-#include <sys/wait.h>
 
 static char *option_podman;
 static char *option_root;
@@ -59,45 +57,16 @@ podman_argv(const char *const *arguments)
   return argv;
 }
 
-/* The last line of @text that says something, without the "Error: " that Podman puts first. */
-static char *
-last_line(const char *text)
-{
-  g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
-  for (guint i = g_strv_length(lines); i-- > 0;) {
-    const char *line = g_strstrip(lines[i]);
-    if (g_str_has_prefix(line, "Error: "))
-      line += strlen("Error: ");
-    if (*line)
-      return g_strdup(line);
-  }
-  return g_strdup("no message");
-}
-
 gboolean
 podman_run(const char *const *arguments, char **ret_output, GError **error)
 {
   g_autoptr(GPtrArray) argv = podman_argv(arguments);
-  g_autofree char *output = NULL;
-  g_autofree char *errors = NULL;
-  g_autoptr(GError) local = NULL;
-  int status;
-  if (!g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH, scratch_child_setup,
-                    NULL, &output, &errors, &status, &local)) {
-    if (g_error_matches(local, G_SPAWN_ERROR, G_SPAWN_ERROR_NOENT))
-      return util_error(error, NIXSTORE_ERROR_NOT_FOUND,
-                        "%s: not found: install podman, or name it with --podman",
-                        podman_program());
-    return util_error(error, NIXSTORE_ERROR_FAILED, "run %s: %s", podman_program(), local->message);
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    g_autofree char *line = last_line(errors);
-    g_autofree char *what = g_strjoinv(" ", (char **)arguments);
-    return util_error(error, NIXSTORE_ERROR_FAILED, "podman %s: %s", what, line);
-  }
-  if (ret_output)
-    *ret_output = g_steal_pointer(&output);
-  return TRUE;
+  /* "podman image inspect", without options and images. */
+  gboolean two = arguments[1] && g_ascii_islower(*arguments[1]) && g_str_equal(*arguments, "image");
+  g_autofree char *what =
+      g_strconcat("podman ", arguments[0], two ? " " : "", two ? arguments[1] : "", NULL);
+  return run_program((const char *const *)argv->pdata, what,
+                     "install podman, or name it with --podman", ret_output, error);
 }
 
 void

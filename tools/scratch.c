@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 
@@ -30,35 +31,98 @@ wait_for_good(void)
     pause();
 }
 
-Scratch *
-scratch_new(GError **error)
-{
-  const char *parent = g_getenv("TMPDIR");
-  if (!parent || *parent != '/')
-    parent = "/var/tmp";
-  g_autofree char *path = g_build_filename(parent, "nixstore-XXXXXX", NULL);
+typedef gboolean (*MakeFunction)(char *template, int *ret_fd);
 
+static gboolean
+make_directory(char *template, int *ret_fd)
+{
+  if (!mkdtemp(template))
+    return FALSE;
+  *ret_fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  return *ret_fd >= 0;
+}
+
+static gboolean
+make_file(char *template, int *ret_fd)
+{
+  *ret_fd = mkostemp(template, O_CLOEXEC);
+  return *ret_fd >= 0;
+}
+
+/* Makes what @template (freed) names and notes it for removal, as one step to the signal thread. */
+static Scratch *
+scratch_make(char *template, MakeFunction make)
+{
+  g_autofree char *path = template;
+  int fd = -1;
   g_mutex_lock(&scratch_lock);
-  gboolean made = !scratch_dying && mkdtemp(path);
+  gboolean made = !scratch_dying && make(path, &fd);
   if (made) {
     if (!scratch_paths)
       scratch_paths = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(scratch_paths, g_strdup(path));
   }
   g_mutex_unlock(&scratch_lock);
-  if (!made) {
-    util_error_errno(error, "make a temporary directory in %s", parent);
+  if (!made)
     return NULL;
-  }
   Scratch *scratch = g_new0(Scratch, 1);
   scratch->path = g_steal_pointer(&path);
-  scratch->fd = open(scratch->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (scratch->fd < 0) {
-    util_error_errno(error, "open %s", scratch->path);
-    scratch_free(scratch);
+  scratch->fd = fd;
+  return scratch;
+}
+
+Scratch *
+scratch_new(GError **error)
+{
+  const char *parent = g_getenv("TMPDIR");
+  if (!parent || *parent != '/')
+    parent = "/var/tmp";
+  Scratch *scratch =
+      scratch_make(g_build_filename(parent, "nixstore-XXXXXX", NULL), make_directory);
+  if (!scratch)
+    util_error_errno(error, "make a temporary directory in %s", parent);
+  return scratch;
+}
+
+Scratch *
+scratch_new_beside(const char *destination, gboolean directory, GError **error)
+{
+  Scratch *scratch = scratch_make(g_strconcat(destination, ".XXXXXX", NULL),
+                                  directory ? make_directory : make_file);
+  if (!scratch) {
+    util_error_errno(error, "write %s", destination);
     return NULL;
   }
+  mode_t mask = umask(0);
+  umask(mask);
+  fchmod(scratch->fd, (directory ? 0777 : 0666) & ~mask);
   return scratch;
+}
+
+static void
+scratch_forget(const char *path)
+{
+  g_mutex_lock(&scratch_lock);
+  for (guint i = 0; i < scratch_paths->len; i++)
+    if (g_str_equal(scratch_paths->pdata[i], path)) {
+      g_ptr_array_remove_index_fast(scratch_paths, i);
+      break;
+    }
+  g_mutex_unlock(&scratch_lock);
+}
+
+gboolean
+scratch_commit(Scratch *scratch, const char *destination, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname(destination);
+  autofd int parent_fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fsync(scratch->fd) < 0 || rename(scratch->path, destination) < 0)
+    return util_error_errno(error, "write %s", destination);
+  scratch_forget(scratch->path);
+  g_clear_pointer(&scratch->path, g_free);
+  if (parent_fd < 0 || fsync(parent_fd) < 0)
+    return util_error_errno(error, "flush %s", parent);
+  return TRUE;
 }
 
 void
@@ -67,14 +131,10 @@ scratch_free(Scratch *scratch)
   if (!scratch)
     return;
   util_close_fd(&scratch->fd);
-  util_remove_tree(AT_FDCWD, scratch->path, NULL);
-  g_mutex_lock(&scratch_lock);
-  for (guint i = 0; i < scratch_paths->len; i++)
-    if (g_str_equal(scratch_paths->pdata[i], scratch->path)) {
-      g_ptr_array_remove_index_fast(scratch_paths, i);
-      break;
-    }
-  g_mutex_unlock(&scratch_lock);
+  if (scratch->path) {
+    util_remove_tree(AT_FDCWD, scratch->path, NULL);
+    scratch_forget(scratch->path);
+  }
   g_free(scratch->path);
   g_free(scratch);
 }

@@ -9,7 +9,7 @@
 
 typedef struct {
   char *path; /* absolute */
-  int fd;     /* the directory */
+  int fd;     /* the directory, or the file, open for reading and writing */
 } Scratch;
 
 /* A new directory, mode 0700, under $TMPDIR or /var/tmp. */
@@ -18,6 +18,14 @@ Scratch *scratch_new(GError **error);
 /* Removes the directory and all beneath it. */
 void scratch_free(Scratch *scratch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scratch, scratch_free)
+
+/* What is to become @destination (a file, or with @directory a directory): made empty beside it,
+ * under a name of its own, with the mode that the umask gives. */
+Scratch *scratch_new_beside(const char *destination, gboolean directory, GError **error);
+
+/* Flushes a scratch of the kind above to the disk and renames it to @destination. From then on it
+ * is no scratch: scratch_free() does not remove it. */
+gboolean scratch_commit(Scratch *scratch, const char *destination, GError **error);
 
 /* From here on SIGINT, SIGTERM and SIGHUP remove every scratch directory there is and then end the
  * process as the signal would have. Called once, by main(), before there are threads. Children that
