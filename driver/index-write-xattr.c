@@ -3,6 +3,7 @@
 
 #include "index-write.h"
 
+#include <linux/limits.h>
 #include <string.h>
 
 #include "erofs-format.h"
@@ -141,9 +142,11 @@ count_xattr(IndexXattrs *xattrs, const TreeXattr *xattr, GError **error)
                         xattr->name, xattr->size, G_MAXUINT16);
     item = item_add(xattrs, xattr, TRUE, index, prefix_size);
     g_hash_table_insert(xattrs->items, (gpointer)xattr, item);
-    if (item->rest_size > G_MAXUINT8)
-      return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-                        "The extended attribute's name `%s` is too long for EROFS", xattr->name);
+    if (prefix_size + item->rest_size > XATTR_NAME_MAX)
+      return util_error(
+          error, NIXSTORE_ERROR_UNSUPPORTED,
+          "The extended attribute's name `%s`, as overlayfs has it escaped, is too long",
+          xattr->name);
   }
   item->count++;
   return TRUE;

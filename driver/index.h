@@ -31,7 +31,8 @@ gboolean index_write(Tree *tree, int fd, const char *const *prefixes, gsize n_pr
  */
 typedef struct Index Index;
 
-/* Maps @fd (which the caller keeps) and checks the superblock. */
+/* Maps @fd (which the caller keeps) and checks the superblock and that the root is a directory.
+ * INVALID for what is no index of ours. The file must not be truncated while it is open. */
 Index *index_open(int fd, GError **error);
 void index_close(Index *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Index, index_close)
@@ -48,7 +49,9 @@ guint64 index_root_nid(const Index *index);
 guint64 index_inode_count(const Index *index);
 
 /* The request path below (FUSE serves from it) allocates nothing and returns 0 or a negative errno:
- * -ENOENT, -ENOTDIR, -ENODATA, -ERANGE, or -EUCLEAN where the index is corrupt. */
+ * -ENOENT, -ENOTDIR, -ENODATA, -ERANGE, -EINVAL (readlink of no symlink, an offset never given), or
+ * -EUCLEAN where the index is corrupt (also for a nid that leads nowhere). A corrupt directory may
+ * lead to itself: whoever walks down bounds the depth. Safe to call from several threads. */
 int index_stat(const Index *index, guint64 nid, IndexStat *ret_stat);
 int index_lookup(const Index *index, guint64 dir_nid, const char *name, gsize name_size,
                  guint64 *ret_nid);
@@ -61,11 +64,12 @@ int index_readdir(const Index *index, guint64 dir_nid, guint64 offset, IndexEmit
 /* The symlink's target: points into the map, not NUL-terminated. */
 int index_readlink(const Index *index, guint64 nid, const char **ret_target, gsize *ret_size);
 /* The redirect of a regular file ("/usr/bin/env"), into @buffer of @size, NUL-terminated; -ENODATA
- * for a file without content. */
+ * for a file without content. It begins with '/', but what follows is the index's word: resolve it
+ * beneath its directory. */
 int index_redirect(const Index *index, guint64 nid, char *buffer, gsize size);
 /* As getxattr(2) and listxattr(2): @size 0 asks for the length; returns the length. The overlayfs
  * xattrs that make the index an index are left out, escaped ones get their image's names back. */
 gssize index_getxattr(const Index *index, guint64 nid, const char *name, void *buffer, gsize size);
 gssize index_listxattr(const Index *index, guint64 nid, char *buffer, gsize size);
-/* Whether any inode has an xattr that listxattr would show. */
+/* Whether any inode has an xattr that listxattr would show (TRUE when that is not known). */
 gboolean index_has_xattrs(const Index *index);

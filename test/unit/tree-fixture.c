@@ -284,7 +284,7 @@ fixture_system(guint count)
 static void
 randomise(GRand *rand, TreeInode *inode)
 {
-  static const char *const names[] = {"user.a", "user.bb", "security.capability", "trusted.t",
+  static const char *const names[] = {"user.a", "user.bb", "security.other", "trusted.t",
                                       "security.selinux"};
 
   inode->uid = g_rand_boolean(rand) ? 0 : g_rand_int(rand) / 2;
