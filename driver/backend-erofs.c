@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Mode erofs: the index as an EROFS mount above the store's own files as data-only layer.
+ */
+#include "config.h"
+
+#include "backend.h"
+
+#include <stdio.h>
+#include <sys/mount.h>
+
+#include "assembly.h"
+#include "loop.h"
+#include "mountapi.h"
+#include "util.h"
+
+typedef struct {
+  int index_fd;
+  gboolean by_loop;
+} ErofsSource;
+
+static int
+erofs_mount_source(const char *source, GError **error)
+{
+  autofd int fs = mountapi_open_fs("erofs", error);
+
+  if (fs < 0 || !mountapi_set_string(fs, "source", source, error) ||
+      !mountapi_set_flag(fs, "ro", error))
+    return -1;
+  return mountapi_create(fs, MOUNT_ATTR_RDONLY, error);
+}
+
+static int
+erofs_open_index(void *data, GError **error)
+{
+  const ErofsSource *source = data;
+  char name[LOOP_NAME_SIZE];
+  int fd;
+
+  if (!source->by_loop) {
+    snprintf(name, sizeof name, "/proc/self/fd/%d", source->index_fd);
+    fd = erofs_mount_source(name, error);
+    if (fd < 0)
+      g_prefix_error(error, "mount the index from its file: ");
+    return fd;
+  }
+  autofd int device = loop_attach(source->index_fd, name, error);
+  if (device < 0)
+    return -1;
+  fd = erofs_mount_source(name, error);
+  if (fd < 0)
+    g_prefix_error(error, "mount the index from %s: ", name);
+  return fd;
+}
+
+gboolean
+backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
+{
+  g_autoptr(GError) local = NULL;
+  ErofsSource source = {index_fd, mountapi_is_disabled("erofs-file")};
+
+  /* From a file where that works; else (no EROFS on files before 6.12, none on tmpfs or overlayfs,
+   * a limit on stacked filesystems) from a loop device. */
+  if (assembly_mount(plan, erofs_open_index, &source, target_fd, &local))
+    return TRUE;
+  if (source.by_loop || plan->index == PLAN_INDEX_NONE ||
+      !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED)) {
+    g_propagate_error(error, g_steal_pointer(&local));
+    return FALSE;
+  }
+  source.by_loop = TRUE;
+  return assembly_mount(plan, erofs_open_index, &source, target_fd, error);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "backend.h"
+
+#include <string.h>
+
+#include "util.h"
+
+static const Backend backend_rows[] = {
+    {"erofs", TRUE, TRUE, backend_erofs_mount},
+    {"bind", FALSE, FALSE, backend_bind_mount},
+};
+
+const Backend *
+backend_list(gsize *ret_count)
+{
+  *ret_count = G_N_ELEMENTS(backend_rows);
+  return backend_rows;
+}
+
+const Backend *
+backend_find(const char *mode, GError **error)
+{
+  g_autoptr(GString) known = g_string_new("auto");
+
+  for (gsize i = 0; i < G_N_ELEMENTS(backend_rows); i++) {
+    if (strcmp(backend_rows[i].mode, mode) == 0)
+      return &backend_rows[i];
+    g_string_append_printf(known, ", %s", backend_rows[i].mode);
+  }
+  g_autofree char *text = util_escape(mode);
+  util_error(error, NIXSTORE_ERROR_INVALID, "unknown mode \"%s\" (known: %s)", text, known->str);
+  return NULL;
+}

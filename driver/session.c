@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend.h"
+#include "cache.h"
+#include "index.h"
+#include "mounted.h"
+#include "stack.h"
+#include "store.h"
+#include "trust.h"
+#include "util.h"
+
+typedef struct {
+  MountOptions *options;
+  Stack *stack;
+  Cache *cache;     /* NULL until it is needed */
+  GArray *facts;    /* of PlanFacts, one a layer */
+  GPtrArray *texts; /* what the facts point to */
+  int target_fd;
+  const char *target;
+} Session;
+
+static void
+session_clear(Session *session)
+{
+  g_clear_pointer(&session->options, options_free);
+  g_clear_pointer(&session->stack, stack_free);
+  g_clear_pointer(&session->cache, cache_close);
+  g_clear_pointer(&session->facts, g_array_unref);
+  g_clear_pointer(&session->texts, g_ptr_array_unref);
+  util_close_fd(&session->target_fd);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
+
+static Cache *
+session_get_cache(Session *session, GError **error)
+{
+  if (!session->cache)
+    session->cache = cache_open(error);
+  return session->cache;
+}
+
+static StackLayer *
+session_layer(const Session *session, guint i)
+{
+  return session->stack->layers->pdata[i];
+}
+
+static const char *
+session_keep(Session *session, char *text)
+{
+  g_ptr_array_add(session->texts, text);
+  return text;
+}
+
+/* A reference is followed only if it is trusted, and its path is kept from the garbage collector
+ * before its files are used. */
+static gboolean
+session_follow_reference(Session *session, const StackLayer *layer, GError **error)
+{
+  g_autofree char *link = g_build_filename(layer->home, layer->id, SESSION_GC_LINK, NULL);
+
+  return session_get_cache(session, error) &&
+         trust_check_reference(session->cache, layer->reference, error) &&
+         store_add_root(layer->reference->store_path, link, error);
+}
+
+/* What @layer is, apart from where: the same text as long as its content is the same. Layers are
+ * never changed once others stand on them. */
+static char *
+session_identify_layer(const StackLayer *layer)
+{
+  struct stat st;
+
+  if (layer->reference)
+    return g_strdup_printf("reference %s %s", layer->reference->store_path,
+                           layer->reference->manifest_digest);
+  if (fstat(layer->fd, &st) < 0)
+    memset(&st, 0, sizeof st);
+  return g_strdup_printf("layer %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT
+                         ".%09ld",
+                         layer->path, (guint64)st.st_dev, (guint64)st.st_ino,
+                         (gint64)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+}
+
+static gboolean
+session_find_whiteouts(Session *session, const StackLayer *layer, gboolean *ret_found,
+                       GError **error)
+{
+  g_autofree char *identity = session_identify_layer(layer);
+  g_autofree char *question = g_strconcat("whiteouts\n", identity, "\n", NULL);
+
+  if (!session_get_cache(session, error))
+    return FALSE;
+  int known = layer->is_mutable ? -1 : cache_get_verdict(session->cache, question);
+  if (known >= 0) {
+    *ret_found = known;
+    return TRUE;
+  }
+  if (!stack_layer_find_whiteouts(layer, ret_found, error))
+    return FALSE;
+  if (!layer->is_mutable)
+    cache_set_verdict(session->cache, question, *ret_found);
+  return TRUE;
+}
+
+static gboolean
+session_learn_layer(Session *session, StackLayer *layer, gboolean is_below_reference,
+                    GError **error)
+{
+  PlanFacts facts = {.path = layer->path, .container = layer->home};
+
+  if (layer->reference) {
+    if (!session_follow_reference(session, layer, error))
+      return FALSE;
+    facts.rootfs =
+        session_keep(session, g_build_filename(layer->reference->store_path, "rootfs", NULL));
+    facts.container = store_directory();
+  } else {
+    if ((is_below_reference || !layer->home) &&
+        !stack_layer_is_empty(layer, &facts.is_empty, error))
+      return FALSE;
+    if (layer->home && !facts.is_empty &&
+        !session_find_whiteouts(session, layer, &facts.has_whiteouts, error))
+      return FALSE;
+  }
+  g_array_append_val(session->facts, facts);
+  return TRUE;
+}
+
+static gboolean
+session_learn(Session *session, GError **error)
+{
+  gboolean below_reference = FALSE;
+
+  for (guint i = 0; i < session->stack->layers->len; i++) {
+    StackLayer *layer = session_layer(session, i);
+    if (!session_learn_layer(session, layer, below_reference, error))
+      return FALSE;
+    below_reference = below_reference || layer->reference;
+  }
+  return TRUE;
+}
+
+typedef struct {
+  const Session *session;
+  GPtrArray *prefixes; /* owned, with their texts */
+} SessionMerge;
+
+/* Where the data-only layers, a home or the store, hold the content of layer @layer. */
+static char *
+session_layer_prefix(const StackLayer *layer)
+{
+  if (layer->reference)
+    return g_strconcat(layer->reference->store_path + strlen(store_directory()), "/rootfs", NULL);
+  return g_strdup(layer->path + strlen(layer->home));
+}
+
+static Tree *
+session_build_merged(gpointer data, const char *const **ret_prefixes, GError **error)
+{
+  SessionMerge *merge = data;
+  g_autoptr(Tree) tree = stack_merge(merge->session->stack, error);
+
+  if (!tree)
+    return NULL;
+  for (guint i = 0; i < merge->session->stack->layers->len; i++) {
+    const StackLayer *layer = session_layer(merge->session, i);
+    g_ptr_array_add(merge->prefixes, layer->home ? session_layer_prefix(layer) : g_strdup("/"));
+  }
+  g_ptr_array_add(merge->prefixes, NULL);
+  *ret_prefixes = (const char *const *)merge->prefixes->pdata;
+  return g_steal_pointer(&tree);
+}
+
+/* The merged index's name in the cache; NULL where a layer may still change. */
+static char *
+session_merged_key(const Session *session)
+{
+  g_autoptr(GString) text = g_string_new("merged\n");
+
+  for (guint i = 0; i < session->stack->layers->len; i++) {
+    const StackLayer *layer = session_layer(session, i);
+    if (layer->is_mutable)
+      return NULL;
+    g_autofree char *identity = session_identify_layer(layer);
+    g_string_append_printf(text, "%s\n", identity);
+  }
+  g_string_append_printf(text, "format %d\n", INDEX_FORMAT_VERSION);
+  return util_sha256_hex(text->str, text->len);
+}
+
+static int
+session_open_index(Session *session, const MountPlan *plan, GError **error)
+{
+  if (!session_get_cache(session, error))
+    return -1;
+  if (plan->index == PLAN_INDEX_REFERENCE)
+    return cache_open_reference_index(session->cache,
+                                      session_layer(session, plan->reference)->reference, error);
+  g_autoptr(GPtrArray) prefixes = g_ptr_array_new_with_free_func(g_free);
+  g_autofree char *key = session_merged_key(session);
+  SessionMerge merge = {session, prefixes};
+  int fd = cache_open_index(session->cache, key, session_build_merged, &merge, error);
+  if (fd < 0)
+    g_prefix_error(error, "merge the layers: ");
+  return fd;
+}
+
+static gboolean
+session_carry_out(Session *session, const Backend *backend, GError **error)
+{
+  autofd int index_fd = -1;
+  g_autoptr(MountPlan) plan =
+      plan_new(session->options, (PlanFacts *)session->facts->data, session->facts->len,
+               backend->uses_index, session->target, error);
+
+  if (!plan)
+    return FALSE;
+  plan->source = mounted_describe(plan, session->stack);
+  gboolean done = FALSE;
+  if (!mounted_clone(plan, session->target_fd, &done, error))
+    return FALSE;
+  if (done)
+    return TRUE;
+  if (plan->index != PLAN_INDEX_NONE) {
+    index_fd = session_open_index(session, plan, error);
+    if (index_fd < 0)
+      return FALSE;
+  }
+  return backend->mount(plan, index_fd, session->target_fd, error);
+}
+
+/* The best of the modes that work here: one that this kernel cannot do is passed over. */
+static gboolean
+session_carry_out_auto(Session *session, GError **error)
+{
+  gsize count;
+  const Backend *rows = backend_list(&count);
+  g_autoptr(GError) first = NULL;
+
+  for (gsize i = 0; i < count; i++) {
+    g_autoptr(GError) local = NULL;
+    if (!rows[i].is_faithful)
+      continue;
+    if (session_carry_out(session, &rows[i], &local))
+      return TRUE;
+    gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
+    if (!first || !unsupported) {
+      g_clear_error(&first);
+      first = g_steal_pointer(&local);
+    }
+    if (!unsupported)
+      break;
+  }
+  g_propagate_error(error, g_steal_pointer(&first));
+  return FALSE;
+}
+
+static gboolean
+session_open(Session *session, const char *option_string, const char *target, GError **error)
+{
+  session->target = target;
+  session->facts = g_array_new(FALSE, FALSE, sizeof(PlanFacts));
+  session->texts = g_ptr_array_new_with_free_func(g_free);
+  session->options = options_parse(option_string, error);
+  if (!session->options)
+    return FALSE;
+  session->target_fd = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (session->target_fd < 0)
+    return util_error_errno(error, "open the mount point %s", target);
+  session->stack = stack_open((const char *const *)session->options->lowers,
+                              session->options->upper != NULL, error);
+  return session->stack != NULL && session_learn(session, error);
+}
+
+gboolean
+session_mount(const char *option_string, const char *mode, const char *target, GError **error)
+{
+  g_auto(Session) session = {.target_fd = -1};
+  const Backend *backend = NULL;
+
+  if (strcmp(mode, "auto") != 0) {
+    backend = backend_find(mode, error);
+    if (!backend)
+      return FALSE;
+  }
+  if (geteuid() != 0)
+    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+                      "mounting needs root: rootless containers are not supported yet");
+  if (!session_open(&session, option_string, target, error))
+    return FALSE;
+  return backend ? session_carry_out(&session, backend, error)
+                 : session_carry_out_auto(&session, error);
+}
