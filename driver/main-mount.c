@@ -35,7 +35,7 @@ arguments_parse(Arguments *arguments, int argc, char **argv, GError **error)
   g_auto(GStrv) targets = NULL;
   const GOptionEntry entries[] = {
       {"options", 'o', 0, G_OPTION_ARG_FILENAME, &arguments->options,
-       "lowerdir=A:B,…[,upperdir=U,workdir=W][,uidmapping=M,gidmapping=M][,volatile][,context=C]",
+       "lowerdir=A:B,...[,upperdir=U,workdir=W][,uidmapping=M,gidmapping=M][,volatile][,context=C]",
        "OPTIONS"},
       {"mode", 'm', 0, G_OPTION_ARG_STRING, &arguments->mode,
        "How to show a store path: auto, erofs or bind (default: the configuration's)", "MODE"},
