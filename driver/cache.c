@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "erofs-format.h"
 #include "image.h"
 #include "index.h"
 #include "settings.h"
@@ -102,12 +101,8 @@ cache_open_sound(const Cache *cache, const char *name)
     return -1;
   if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
     return -1;
-  ErofsSuper super;
-  if (pread(fd, &super, sizeof super, EROFS_SUPER_OFFSET) != sizeof super ||
-      GUINT32_FROM_LE(super.magic) != EROFS_SUPER_MAGIC ||
-      ((guint64)GUINT32_FROM_LE(super.blocks) << EROFS_BLOCK_BITS) > (guint64)st.st_size)
-    return -1;
-  return util_steal_fd(&fd);
+  g_autoptr(Index) index = index_open(fd, NULL);
+  return index ? util_steal_fd(&fd) : -1;
 }
 
 /* Waits until nobody else compiles @key. The lock is a byte of one file, so that none is left over;

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "image.h"
 #include "store.h"
 #include "util.h"
 
@@ -48,6 +49,21 @@ trust_compare_hash(const Reference *reference, GError **error)
   return TRUE;
 }
 
+/* The image at the path is the one that the reference describes. */
+static gboolean
+trust_compare_manifest(const Reference *reference, GError **error)
+{
+  g_autoptr(Image) image = image_open(reference->store_path, error);
+
+  if (!image)
+    return FALSE;
+  if (strcmp(image->manifest_digest, reference->manifest_digest) != 0)
+    return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
+                      "not trusted: the image names the manifest %s, %s holds %s",
+                      reference->manifest_digest, reference->store_path, image->manifest_digest);
+  return TRUE;
+}
+
 gboolean
 trust_check_reference(Cache *cache, const Reference *reference, GError **error)
 {
@@ -61,12 +77,12 @@ trust_check_reference(Cache *cache, const Reference *reference, GError **error)
   if (fstat(fd, &st) < 0)
     return util_error_errno(error, "look at %s", reference->store_path);
   g_autofree char *question = g_strdup_printf(
-      "trust\n%s\n%s\n%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld\n",
-      reference->store_path, reference->nar_hash, (guint64)st.st_dev, (guint64)st.st_ino,
-      (gint64)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+      "trust\n%s\n%s\n%s\n%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld\n",
+      reference->store_path, reference->nar_hash, reference->manifest_digest, (guint64)st.st_dev,
+      (guint64)st.st_ino, (gint64)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
   if (cache_get_verdict(cache, question) == 1)
     return TRUE;
-  if (!trust_compare_hash(reference, error))
+  if (!trust_compare_hash(reference, error) || !trust_compare_manifest(reference, error))
     return FALSE;
   cache_set_verdict(cache, question, TRUE);
   return TRUE;
