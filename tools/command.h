@@ -34,8 +34,8 @@ gboolean command_error_usage(GError **error, const char *format, ...) G_GNUC_PRI
  * nothing under --quiet. */
 void command_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* Whether --quiet was given: neither notes nor progress bars. */
-gboolean command_is_quiet(void);
+/* --quiet was given: neither notes nor progress bars. main() sets it. */
+extern gboolean command_quiet;
 
 extern const Command command_convert;
 extern const Command command_export;

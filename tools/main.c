@@ -7,7 +7,6 @@
 #include "util.h"
 
 #include <locale.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,44 +15,13 @@ static const Command *const commands[] = {
     &command_import, &command_list, &command_inspect, &command_verify, &command_export, NULL,
 };
 
-static gboolean option_quiet;
 static gboolean option_help;
 
 static const GOptionEntry common_options[] = {
-    {"quiet", 'q', 0, G_OPTION_ARG_NONE, &option_quiet, "No notes and no progress bar", NULL},
+    {"quiet", 'q', 0, G_OPTION_ARG_NONE, &command_quiet, "No notes and no progress bar", NULL},
     {"help", 'h', 0, G_OPTION_ARG_NONE, &option_help, "Show this help and exit", NULL},
     {0},
 };
-
-gboolean
-command_is_quiet(void)
-{
-  return option_quiet;
-}
-
-void
-command_note(const char *format, ...)
-{
-  if (option_quiet)
-    return;
-  va_list args;
-  va_start(args, format);
-  g_autofree char *text = g_strdup_vprintf(format, args);
-  va_end(args);
-  g_autofree char *line = util_escape(text);
-  fprintf(stderr, "nixstore: %s\n", line);
-}
-
-gboolean
-command_error_usage(GError **error, const char *format, ...)
-{
-  va_list args;
-  va_start(args, format);
-  g_autofree char *text = g_strdup_vprintf(format, args);
-  va_end(args);
-  g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
-  return FALSE;
-}
 
 static const Command *
 command_find(const char *name)

@@ -26,8 +26,7 @@ progress_new(const char *label)
   Progress *progress = g_new0(Progress, 1);
   const char *term = g_getenv("TERM");
   progress->label = label;
-  progress->shown =
-      !command_is_quiet() && isatty(STDERR_FILENO) && !(term && g_str_equal(term, "dumb"));
+  progress->shown = !command_quiet && isatty(STDERR_FILENO) && !(term && g_str_equal(term, "dumb"));
   g_mutex_init(&progress->lock);
   return progress;
 }

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "argument.h"
+#include "oci.h"
+#include "reference-image.h"
+#include "ustar.h"
+#include "util.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <jansson.h>
+#include <string.h>
+
+#define DIFF_ID "sha256:556f6a61bc6b860d8fc46452663bdef0a5f646b08d2dd56d9c14eef4646ee43d"
+
+static void
+assert_collapsed(const char *config, const char *expected)
+{
+  g_autoptr(GError) error = NULL;
+  g_autofree char *text = oci_config_collapse(config, strlen(config), DIFF_ID, &error);
+  g_assert_no_error(error);
+  g_assert_cmpstr(text, ==, expected);
+}
+
+#define ROOTFS "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" DIFF_ID "\"]}"
+
+static void
+test_collapse(void)
+{
+  assert_collapsed("{\"a\":1,\"rootfs\":{\"diff_ids\":[\"x\",\"y\"]},\"b\":{\"c\":[null]}}",
+                   "{\"a\":1," ROOTFS ",\"b\":{\"c\":[null]}}");
+  /* Two layers become one, which the last of the two entries stands for. */
+  assert_collapsed("{" ROOTFS ",\"history\":[{\"created_by\":\"1\"},{\"created_by\":\"2\"},"
+                   "{\"created_by\":\"3\",\"empty_layer\":true}]}",
+                   "{" ROOTFS ",\"history\":[{\"created_by\":\"1\",\"empty_layer\":true},"
+                   "{\"created_by\":\"2\"},{\"created_by\":\"3\",\"empty_layer\":true}]}");
+  /* A history in which nothing makes a layer gets an entry that does. */
+  assert_collapsed("{" ROOTFS ",\"history\":[{\"empty_layer\":true}]}",
+                   "{" ROOTFS
+                   ",\"history\":[{\"empty_layer\":true},{\"created_by\":\"nixstore\"}]}");
+  assert_collapsed("{" ROOTFS ",\"history\":[]}", "{" ROOTFS ",\"history\":[]}");
+  assert_collapsed("{}", "{" ROOTFS "}");
+}
+
+static void
+test_collapse_refused(void)
+{
+  static const char *const bad[] = {"", "[]", "{", "\"a\"", "{\"a\":\"\xff\"}"};
+  for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+    g_autoptr(GError) error = NULL;
+    g_assert_null(oci_config_collapse(bad[i], strlen(bad[i]), DIFF_ID, &error));
+    g_assert_error(error, NIXSTORE_ERROR, NIXSTORE_ERROR_INVALID);
+  }
+}
+
+static void
+assert_name(const char *argument, const char *expected)
+{
+  g_autoptr(GError) error = NULL;
+  g_autofree char *name = argument_image_name(argument, &error);
+  g_assert_cmpstr(name, ==, expected);
+  g_assert_true((name == NULL) == (error != NULL));
+}
+
+static void
+test_image_name(void)
+{
+  assert_name("debian", "localhost/debian:latest");
+  assert_name("debian:12", "localhost/debian:12");
+  assert_name("team/web:A_b-1.0", "localhost/team/web:A_b-1.0");
+  assert_name("localhost/web", "localhost/web:latest");
+  assert_name("localhost:5000/web", "localhost:5000/web:latest");
+  assert_name("example.org/a/b__c-d--e.f:1", "example.org/a/b__c-d--e.f:1");
+  assert_name("[::1]:5000/web:1", "[::1]:5000/web:1");
+  static const char *const bad[] = {
+      "",   ":1", "Debian", "a:", "a:.b",  "a/",  "/a",   "a//b",  "a b",   "a@b",
+      "-a", "a-", "a..b",   "a.", "a:b:c", "--x", "a\nb", "a___b", "a:b c", "exa mple.org/a"};
+  for (gsize i = 0; i < G_N_ELEMENTS(bad); i++)
+    assert_name(bad[i], NULL);
+}
+
+static void
+assert_default_name(const char *base, const char *expected)
+{
+  g_autofree char *path = g_strconcat("/nix/store/zv6md1b1w3g95w91bx7nra2amqm6ybb9-", base, NULL);
+  g_autofree char *name = argument_default_name(path);
+  g_assert_cmpstr(name, ==, expected);
+  assert_name(name, expected);
+}
+
+static void
+test_default_name(void)
+{
+  assert_default_name("hello", "localhost/hello:latest");
+  assert_default_name("Hello-2.12", "localhost/hello-2.12:latest");
+  assert_default_name("g++", "localhost/g:latest");
+  assert_default_name("a+b?=c", "localhost/a-b-c:latest");
+  assert_default_name("-a_b-", "localhost/a_b:latest");
+  assert_default_name("???", "localhost/image:latest");
+}
+
+static void
+test_ustar(void)
+{
+  guint8 block[USTAR_BLOCK];
+  ustar_fill_header(block, "a/b", '0', 0644, 5);
+  g_assert_cmpstr((char *)block, ==, "a/b");
+  g_assert_cmpmem(block + 124, 12, "00000000005", 12);
+  ustar_fill_header(block, "a", '0', 0644, G_GUINT64_CONSTANT(077777777777));
+  g_assert_cmpmem(block + 124, 12, "77777777777", 12);
+  /* One more needs base 256. */
+  ustar_fill_header(block, "a", '0', 0644, G_GUINT64_CONSTANT(0100000000000));
+  g_assert_cmpmem(block + 124, 12, "\x80\0\0\0\0\0\0\x02\0\0\0\0", 12);
+  g_assert_cmpuint(ustar_padding(0), ==, 0);
+  g_assert_cmpuint(ustar_padding(1), ==, 511);
+  g_assert_cmpuint(ustar_padding(512), ==, 0);
+}
+
+/* libarchive is the judge of what we write. */
+static void
+test_reference_image(void)
+{
+  Reference reference = {(char *)"/nix/store/zv6md1b1w3g95w91bx7nra2amqm6ybb9-hello",
+                         (char *)"sha256:1xfa6r5im7qkxyahlf1qjplx6mxhqyzmqsbzpypfs6hqcyyd3irv",
+                         (char *)DIFF_ID};
+  static const char config[] = "{\"os\":\"linux\"}";
+  g_autoptr(GError) error = NULL;
+  g_autoptr(ReferenceImage) one =
+      reference_image_new(&reference, config, strlen(config), "localhost/a:1", &error);
+  g_assert_no_error(error);
+  g_autoptr(ReferenceImage) two =
+      reference_image_new(&reference, config, strlen(config), "localhost/b:1", &error);
+  /* Hosts find each other's image by its ID: it may not change from version to version. */
+  g_assert_cmpstr(one->id, ==, "ae20b36d1541fd81fa57963a1a1d34d09460094575190aa248576724df7f52d1");
+  g_assert_cmpstr(two->id, ==, one->id);
+
+  struct archive *archive = archive_read_new();
+  struct archive_entry *entry;
+  archive_read_support_format_tar(archive);
+  g_assert_cmpint(archive_read_open_memory(archive, one->archive->data, one->archive->len), ==,
+                  ARCHIVE_OK);
+  int n = 0;
+  while (archive_read_next_header(archive, &entry) == ARCHIVE_OK) {
+    const char *name = archive_entry_pathname(entry);
+    gsize size = (gsize)archive_entry_size(entry);
+    g_autofree char *data = g_malloc(size + 1);
+    g_assert_cmpint(archive_read_data(archive, data, size), ==, (gssize)size);
+    if (g_str_has_prefix(name, "blobs/")) {
+      g_autofree char *hex = util_sha256_hex(data, size);
+      g_assert_cmpstr(name + strlen("blobs/sha256/"), ==, hex);
+    }
+    n++;
+  }
+  g_assert_cmpint(n, ==, 5);
+  archive_read_free(archive);
+}
+
+int
+main(int argc, char **argv)
+{
+  g_test_init(&argc, &argv, NULL);
+  g_test_add_func("/oci/collapse", test_collapse);
+  g_test_add_func("/oci/collapse-refused", test_collapse_refused);
+  g_test_add_func("/argument/image-name", test_image_name);
+  g_test_add_func("/argument/default-name", test_default_name);
+  g_test_add_func("/ustar", test_ustar);
+  g_test_add_func("/reference-image", test_reference_image);
+  return g_test_run();
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "command.h"
+#include "util.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+gboolean command_quiet;
+
+gboolean
+command_error_usage(GError **error, const char *format, ...)
+{
+  va_list args;
+  va_start(args, format);
+  g_autofree char *text = g_strdup_vprintf(format, args);
+  va_end(args);
+  g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
+  return FALSE;
+}
+
+void
+command_note(const char *format, ...)
+{
+  if (command_quiet)
+    return;
+  va_list args;
+  va_start(args, format);
+  g_autofree char *text = g_strdup_vprintf(format, args);
+  va_end(args);
+  g_autofree char *line = util_escape(text);
+  fprintf(stderr, "nixstore: %s\n", line);
+}
