@@ -3,12 +3,14 @@
 
 #include "import.h"
 #include "argument.h"
+#include "cache.h"
 #include "command.h"
 #include "image.h"
 #include "podman.h"
 #include "reference-image.h"
 #include "scratch.h"
 #include "store.h"
+#include "trust.h"
 #include "util.h"
 
 #include <stdio.h>
@@ -27,11 +29,28 @@ import_free(Import *import)
   g_free(import);
 }
 
+/* Work in a thread of its own, which ends with an error or none. */
+typedef struct {
+  GThread *thread;
+} Task;
+
+/* Waits for the task. The first to call it gets the task's error. */
+static gboolean
+task_join(Task *task, GError **error)
+{
+  GThread *thread = g_steal_pointer(&task->thread);
+  GError *found = thread ? g_thread_join(thread) : NULL;
+  if (!found)
+    return TRUE;
+  g_propagate_error(error, found);
+  return FALSE;
+}
+
 /* A GC root that holds the path while Podman loads the image, made in the meantime. */
 typedef struct {
+  Task task;
   const char *store_path;
   char *link;
-  GThread *thread;
 } Hold;
 
 static gpointer
@@ -48,49 +67,73 @@ hold_start(Hold *hold, const char *store_path, const Scratch *scratch)
 {
   hold->store_path = store_path;
   hold->link = g_build_filename(scratch->path, "gcroot", NULL);
-  hold->thread = g_thread_new("gcroot", hold_thread, hold);
-}
-
-/* Waits for the root. The first to call it gets the thread's error. */
-static gboolean
-hold_join(Hold *hold, GError **error)
-{
-  GThread *thread = g_steal_pointer(&hold->thread);
-  GError *found = thread ? g_thread_join(thread) : NULL;
-  if (!found)
-    return TRUE;
-  g_propagate_error(error, found);
-  return FALSE;
+  hold->task.thread = g_thread_new("gcroot", hold_thread, hold);
 }
 
 static void
 hold_clear(Hold *hold)
 {
-  hold_join(hold, NULL);
+  task_join(&hold->task, NULL);
   if (hold->link)
     store_remove_root(hold->link);
   g_clear_pointer(&hold->link, g_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Hold, hold_clear)
 
-/* Checks the path and makes the reference image for it. */
-static ReferenceImage *
-reference_image_of_path(const char *store_path, const char *name, GError **error)
+/* The index, and the verdict that the reference tells the truth, into the cache: then the first
+ * mount is as fast as all later ones. Meanwhile Podman loads the image. */
+typedef struct {
+  Task task;
+  Image *image;
+  Reference *reference;
+} Preparation;
+
+static gpointer
+preparation_thread(gpointer data)
 {
-  /* The hash first: for a path that is gone, the store's error says what to do. */
-  g_autoptr(Reference) reference = g_new0(Reference, 1);
-  reference->nar_hash = store_query_hash(store_path, error);
-  g_autoptr(Image) image = reference->nar_hash ? image_open(store_path, error) : NULL;
-  if (!image)
-    return NULL;
+  Preparation *it = data;
+  GError *error = NULL;
+  g_autoptr(GError) no_cache = NULL;
+  g_autoptr(Cache) cache = cache_open(&no_cache);
+  if (!cache) {
+    /* The mount will say so, and may run with other rights; that the image is sound can be seen
+     * without. */
+    g_autoptr(Tree) tree = image_load_tree(it->image, &error);
+    return error;
+  }
+  autofd int index = trust_check_reference(cache, it->reference, &error)
+                         ? cache_open_reference_index(cache, it->reference, &error)
+                         : -1;
+  return error;
+}
+
+static void
+preparation_clear(Preparation *it)
+{
+  task_join(&it->task, NULL);
+  image_free(it->image);
+  reference_free(it->reference);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Preparation, preparation_clear)
+
+/* Checks the path, makes the reference image for it, and starts what else can be prepared. */
+static ReferenceImage *
+import_prepare(Preparation *it, const char *store_path, const char *name, GError **error)
+{
   gsize size;
-  g_autofree char *config = image_read_config(image, &size, error);
-  g_autoptr(Tree) tree = config ? image_load_tree(image, error) : NULL;
-  if (!tree)
+  it->reference = g_new0(Reference, 1);
+  it->reference->store_path = g_strdup(store_path);
+  /* The hash first: for a path that is gone, the store's error says what to do. */
+  it->reference->nar_hash = store_query_hash(store_path, error);
+  it->image = it->reference->nar_hash ? image_open(store_path, error) : NULL;
+  g_autofree char *config = it->image ? image_read_config(it->image, &size, error) : NULL;
+  if (!config)
     return NULL;
-  reference->store_path = g_strdup(store_path);
-  reference->manifest_digest = g_strdup(image->manifest_digest);
-  return reference_image_new(reference, config, size, name, error);
+  it->reference->manifest_digest = g_strdup(it->image->manifest_digest);
+  ReferenceImage *image = reference_image_new(it->reference, config, size, name, error);
+  if (image)
+    it->task.thread = g_thread_new("index", preparation_thread, it);
+  return image;
 }
 
 /* Ties the path's life to the layer of the reference image. */
@@ -127,15 +170,17 @@ import_existing(Import *import, const PodmanImage *image, const char *store_path
          (import->existed || podman_run(arguments, NULL, error));
 }
 
+/* Loads the image; what fails afterwards takes it out again. */
 static gboolean
-import_new(const char *store_path, const ReferenceImage *reference, const Scratch *scratch,
+import_new(Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
            GError **error)
 {
   const char *undo[] = {"rmi", reference->id, NULL};
   if (!podman_load(reference, scratch, error))
     return FALSE;
   g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
-  if (image && import_add_root(image, store_path, error))
+  if (image && import_add_root(image, preparation->reference->store_path, error) &&
+      task_join(&preparation->task, error))
     return TRUE;
   podman_run(undo, NULL, NULL);
   return FALSE;
@@ -145,23 +190,25 @@ Import *
 import_image(const char *store_path, const char *name, GError **error)
 {
   g_autoptr(Import) import = g_new0(Import, 1);
-  g_auto(Hold) hold = {0};
-  import->name = name ? argument_image_name(name, error) : argument_default_name(store_path);
-  if (!import->name || !store_path_check(store_path, error))
+  if (!store_path_check(store_path, error))
     return NULL;
-  g_autoptr(Scratch) scratch = scratch_new(error);
+  import->name = name ? argument_image_name(name, error) : argument_default_name(store_path);
+  g_autoptr(Scratch) scratch = import->name ? scratch_new(error) : NULL;
   if (!scratch)
     return NULL;
+  g_auto(Hold) hold = {0};
+  g_auto(Preparation) preparation = {0};
   hold_start(&hold, store_path, scratch);
-
-  g_autoptr(ReferenceImage) reference = reference_image_of_path(store_path, import->name, error);
-  if (!reference || !hold_join(&hold, error))
+  g_autoptr(ReferenceImage) reference =
+      import_prepare(&preparation, store_path, import->name, error);
+  if (!reference || !task_join(&hold.task, error))
     return NULL;
   import->image_id = g_strdup(reference->id);
   /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
   g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, NULL);
-  gboolean ok = image ? import_existing(import, image, store_path, error)
-                      : import_new(store_path, reference, scratch, error);
+  gboolean ok = image ? import_existing(import, image, store_path, error) &&
+                            task_join(&preparation.task, error)
+                      : import_new(&preparation, reference, scratch, error);
   return ok ? g_steal_pointer(&import) : NULL;
 }
 
