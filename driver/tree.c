@@ -36,6 +36,7 @@ node_new(TreeNode *parent, const char *name, TreeInode *inode)
   node->inode = tree_inode_ref(inode);
   node->name = copy;
   node->children = NULL;
+  node->mark = 0;
   inode->nlink++;
   return node;
 }

@@ -49,6 +49,7 @@ struct TreeNode {
   TreeInode *inode;              /* never NULL */
   const char *name;              /* "" for the root; lives as long as the tree */
   struct TreeChildren *children; /* directories with entries; private to tree.c */
+  guint32 mark;                  /* the caller's own; 0 at first */
 };
 
 /* A tree with a root directory (0755, 0:0, mtime 0). */

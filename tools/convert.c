@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "command.h"
+#include "image.h"
+#include "import.h"
+#include "layer.h"
+#include "manifest.h"
+#include "output.h"
+#include "progress.h"
+#include "source.h"
+#include "stage.h"
+#include "store.h"
+#include "util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What an image may decompress to unless the user says otherwise: more than any image in use, less
+ * than what a disk or a patience has. */
+#define MAX_SIZE_DEFAULT (64 * G_GUINT64_CONSTANT(1024) * 1024 * 1024)
+
+static char *option_name;
+static char *option_platform;
+static char *option_max_size;
+static char *option_tag;
+static gboolean option_import;
+static gboolean option_json;
+
+static const GOptionEntry convert_options[] = {
+    {"name", 'n', 0, G_OPTION_ARG_STRING, &option_name,
+     "Name part of the store path [made of what SOURCE calls the image, else `image']", "NAME"},
+    {"platform", 0, 0, G_OPTION_ARG_STRING, &option_platform,
+     "Which image of a multi-platform index [this machine's]", "OS/ARCH[/VARIANT]"},
+    {"max-size", 0, 0, G_OPTION_ARG_STRING, &option_max_size,
+     "Refuse layers that decompress to more; K, M, G and T are powers of 1024, 0 is no limit [64G]",
+     "BYTES"},
+    {"import", 'i', 0, G_OPTION_ARG_NONE, &option_import,
+     "Register the image with Podman, as `nixstore import' does", NULL},
+    {"tag", 't', 0, G_OPTION_ARG_STRING, &option_tag,
+     "With --import: what the image is called in Podman [localhost/NAME:latest]", "NAME[:TAG]"},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print the result as a JSON object", NULL},
+    {0},
+};
+
+static gboolean
+parse_max_size(const char *text, guint64 *ret_size, GError **error)
+{
+  static const char units[] = "KMGT";
+  const char *unit;
+  guint shift = 0;
+  guint64 value;
+  char *end;
+
+  if (text == NULL) {
+    *ret_size = MAX_SIZE_DEFAULT;
+    return TRUE;
+  }
+  errno = 0;
+  value = g_ascii_strtoull(text, &end, 10);
+  unit = *end != '\0' ? strchr(units, g_ascii_toupper(*end)) : NULL;
+  if (unit != NULL) {
+    shift = 10 * (guint)(unit - units + 1);
+    end++;
+  }
+  if (!g_ascii_isdigit(*text) || *end != '\0' || errno != 0 || value > G_MAXUINT64 >> shift)
+    return command_error_usage(error, "--max-size: `%s' is no number of bytes", text);
+  *ret_size = value << shift;
+  return TRUE;
+}
+
+static void
+tick(void *data, guint64 consumed)
+{
+  const guint64 *total = ((void **)data)[1];
+
+  progress_set(((void **)data)[0], consumed, *total);
+}
+
+/* Applies all layers of @source. While one is applied the next is read ahead and decompressed. */
+static gboolean
+apply_layers(const Source *source, LayerTarget *target, GError **error)
+{
+  g_autoptr(BlobStream) stream = NULL, next = NULL;
+
+  for (guint i = 0; i < source->layers->len; i++) {
+    const Blob *blob = g_ptr_array_index(source->layers, i);
+
+    stream = next != NULL ? g_steal_pointer(&next) : blob_stream_new(blob, target->budget);
+    if (i + 1 < source->layers->len)
+      next = blob_stream_new(g_ptr_array_index(source->layers, i + 1), target->budget);
+    if (!layer_apply(target, stream, error)) {
+      g_prefix_error(error, "layer %u of %u (%s): ", i + 1, source->layers->len,
+                     blob->digest != NULL ? blob->digest : blob->diff_id);
+      return FALSE;
+    }
+    g_clear_pointer(&stream, blob_stream_free);
+  }
+  return TRUE;
+}
+
+/* The tree that the layers make, their content in @stage. */
+static Tree *
+collapse_layers(const Source *source, Stage *stage, guint64 max_size, GError **error)
+{
+  g_autoptr(Progress) progress = progress_new("applying layers");
+  guint64 total = source->layers_size;
+  void *tick_data[] = {progress, &total};
+  BlobBudget budget = {.max_size = max_size, .tick = tick, .tick_data = tick_data};
+  g_autoptr(Tree) tree = layer_new_tree();
+  LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
+
+  return apply_layers(source, &target, error) ? g_steal_pointer(&tree) : NULL;
+}
+
+/* Writes everything but rootfs. */
+static gboolean
+write_parts(const Source *source, Stage *stage, Tree *tree, GError **error)
+{
+  g_autoptr(GString) manifest = manifest_write(tree);
+  g_autofree char *hex = util_sha256_hex(manifest->str, manifest->len);
+  g_autofree char *digest = g_strconcat("sha256:", hex, NULL);
+  g_autofree char *json = image_serialise(source->config_digest, digest);
+
+  return stage_write_file(stage, IMAGE_MANIFEST, manifest->str, manifest->len, error) &&
+         stage_write_file(stage, IMAGE_CONFIG, source->config, source->config_size, error) &&
+         stage_write_file(stage, IMAGE_JSON, json, strlen(json), error);
+}
+
+/* Converts @source to an image path called @name and returns its store path. */
+static char *
+convert_source(const Source *source, const char *name, guint64 max_size, GError **error)
+{
+  g_autoptr(Stage) stage = stage_new(name, error);
+  g_autoptr(Tree) tree = NULL;
+
+  if (stage == NULL)
+    return NULL;
+  tree = collapse_layers(source, stage, max_size, error);
+  if (tree == NULL || !stage_place_tree(stage, tree, error) ||
+      !write_parts(source, stage, tree, error))
+    return NULL;
+  return store_add(stage_path(stage), error);
+}
+
+static Source *
+open_source(const char *spec, guint64 max_size, GError **error)
+{
+  g_autoptr(SourcePlatform) platform = source_platform_new(option_platform, error);
+  SourceOptions options = {platform, option_platform != NULL, max_size};
+
+  return platform != NULL ? source_open(spec, &options, error) : NULL;
+}
+
+static void
+print_result(const Source *source, const char *name, const char *store_path, const Import *import)
+{
+  g_autoptr(json_t) object = NULL;
+
+  if (!option_json) {
+    printf("%s\n", store_path);
+    return;
+  }
+  object = json_object();
+  json_object_set_new(object, "storePath", output_json_text(store_path));
+  json_object_set_new(object, "name", output_json_text(name));
+  json_object_set_new(object, "imageId", output_json_text(source->config_digest));
+  json_object_set_new(object, "layers", json_integer(source->layers->len));
+  if (import != NULL)
+    json_object_set_new(object, "image", output_json_text(import->name));
+  output_json(object);
+}
+
+static gboolean
+convert_run(char **arguments, int n_arguments, GError **error)
+{
+  g_autoptr(Source) source = NULL;
+  g_autoptr(Import) import = NULL;
+  g_autofree char *name = NULL, *store_path = NULL;
+  guint64 max_size = 0;
+
+  if (!parse_max_size(option_max_size, &max_size, error))
+    return FALSE;
+  if (option_tag != NULL && !option_import)
+    return command_error_usage(error, "--tag is for --import");
+  if (option_name != NULL && !store_name_is_valid(option_name))
+    return command_error_usage(error,
+                               "--name: `%s' is no name for the Nix store: letters, digits and "
+                               "+-._?=, not starting with a dot",
+                               option_name);
+  source = open_source(arguments[0], max_size, error);
+  if (source == NULL)
+    return FALSE;
+  name = option_name != NULL ? g_strdup(option_name) : source_make_name(source);
+  store_path = convert_source(source, name, max_size, error);
+  if (store_path == NULL) {
+    g_prefix_error(error, "%s: ", arguments[0]);
+    return FALSE;
+  }
+  if (option_import) {
+    import = import_image(store_path, option_tag, error);
+    if (import == NULL)
+      return FALSE;
+  }
+  print_result(source, name, store_path, import);
+  return TRUE;
+}
+
+const Command command_convert = {
+    .name = "convert",
+    .arguments = "SOURCE",
+    .summary = "Collapse a container image into one path of the Nix store",
+    .description =
+        "Reads the image SOURCE, applies its layers and adds the file tree that they make to the\n"
+        "Nix store, together with what the store itself does not keep (owners, modes, times,\n"
+        "xattrs, devices). Prints the store path. SOURCE is named as for skopeo:\n"
+        "  docker-archive:FILE[:NAME:TAG]  oci-archive:FILE[:NAME]  oci:DIRECTORY[:NAME]\n"
+        "  dir:DIRECTORY                   docker://IMAGE           containers-storage:IMAGE",
+    .options = convert_options,
+    .podman = TRUE,
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .run = convert_run,
+};

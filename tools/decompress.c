@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "decompress.h"
+#include "util.h"
+
+#include <string.h>
+#include <zlib.h>
+#include <zstd.h>
+
+typedef enum { KIND_PLAIN, KIND_GZIP, KIND_ZSTD } Kind;
+
+struct Decompress {
+  Kind kind;
+  gboolean complete; /* between two members or frames */
+  z_stream gzip;
+  ZSTD_DCtx *zstd;
+};
+
+static gboolean
+starts_with(const guint8 *data, gsize size, const void *magic, gsize magic_size)
+{
+  return size >= magic_size && memcmp(data, magic, magic_size) == 0;
+}
+
+Decompress *
+decompress_new(const guint8 *magic, gsize size, GError **error)
+{
+  Decompress *decompress;
+  Kind kind = KIND_PLAIN;
+
+  if (starts_with(magic, size, "BZh", 3) || starts_with(magic, size,
+                                                        "\xfd"
+                                                        "7zXZ",
+                                                        6)) {
+    util_error(error, NIXSTORE_ERROR_INVALID,
+               "compressed with bzip2 or xz, which images do not allow: gzip, zstd or nothing");
+    return NULL;
+  }
+  if (starts_with(magic, size, "\x1f\x8b\x08", 3))
+    kind = KIND_GZIP;
+  /* A frame, or a skippable one, as zstd:chunked puts at its end. */
+  else if (starts_with(magic, size, "\x28\xb5\x2f\xfd", 4) ||
+           (size >= 4 && (magic[0] & 0xf0) == 0x50 && memcmp(magic + 1, "\x2a\x4d\x18", 3) == 0))
+    kind = KIND_ZSTD;
+  decompress = g_new0(Decompress, 1);
+  decompress->kind = kind;
+  decompress->complete = kind == KIND_PLAIN;
+  if (kind == KIND_GZIP && inflateInit2(&decompress->gzip, 15 + 16) != Z_OK)
+    g_error("zlib: out of memory");
+  if (kind == KIND_ZSTD)
+    decompress->zstd = ZSTD_createDCtx();
+  return decompress;
+}
+
+void
+decompress_free(Decompress *decompress)
+{
+  if (decompress == NULL)
+    return;
+  if (decompress->kind == KIND_GZIP)
+    inflateEnd(&decompress->gzip);
+  ZSTD_freeDCtx(decompress->zstd);
+  g_free(decompress);
+}
+
+gboolean
+decompress_is_complete(const Decompress *decompress)
+{
+  return decompress->complete;
+}
+
+static gboolean
+run_gzip(Decompress *decompress, const guint8 **input, gsize *input_size, guint8 *output,
+         gsize output_size, gsize *ret_size, GError **error)
+{
+  z_stream *gzip = &decompress->gzip;
+
+  gzip->next_in = (Bytef *)*input;
+  gzip->avail_in = (uInt)*input_size;
+  gzip->next_out = output;
+  gzip->avail_out = (uInt)output_size;
+  while (gzip->avail_in > 0 && gzip->avail_out > 0) {
+    int status;
+
+    /* Another member follows (RFC 1952, 2.2). */
+    if (decompress->complete && inflateReset(gzip) != Z_OK)
+      return util_error(error, NIXSTORE_ERROR_FAILED, "zlib: cannot be reset");
+    decompress->complete = FALSE;
+    status = inflate(gzip, Z_NO_FLUSH);
+    if (status == Z_STREAM_END)
+      decompress->complete = TRUE;
+    else if (status != Z_OK && status != Z_BUF_ERROR)
+      return util_error(error, NIXSTORE_ERROR_INVALID, "corrupt gzip data: %s",
+                        gzip->msg != NULL ? gzip->msg : "no reason given");
+  }
+  *ret_size = output_size - gzip->avail_out;
+  *input += *input_size - gzip->avail_in;
+  *input_size = gzip->avail_in;
+  return TRUE;
+}
+
+static gboolean
+run_zstd(Decompress *decompress, const guint8 **input, gsize *input_size, guint8 *output,
+         gsize output_size, gsize *ret_size, GError **error)
+{
+  ZSTD_inBuffer in = {*input, *input_size, 0};
+  ZSTD_outBuffer out = {output, output_size, 0};
+
+  /* Also without input: a frame may still hold output back. */
+  do {
+    gsize before_in = in.pos, before_out = out.pos;
+    gsize status = ZSTD_decompressStream(decompress->zstd, &out, &in);
+
+    if (ZSTD_isError(status))
+      return util_error(error, NIXSTORE_ERROR_INVALID, "corrupt zstd data: %s",
+                        ZSTD_getErrorName(status));
+    if (in.pos == before_in && out.pos == before_out)
+      break;
+    decompress->complete = status == 0;
+  } while (out.pos < out.size && (in.pos < in.size || !decompress->complete));
+  *ret_size = out.pos;
+  *input += in.pos;
+  *input_size -= in.pos;
+  return TRUE;
+}
+
+gboolean
+decompress_run(Decompress *decompress, const guint8 **input, gsize *input_size, guint8 *output,
+               gsize output_size, gsize *ret_size, GError **error)
+{
+  gsize size;
+
+  switch (decompress->kind) {
+  case KIND_GZIP:
+    return run_gzip(decompress, input, input_size, output, output_size, ret_size, error);
+  case KIND_ZSTD:
+    return run_zstd(decompress, input, input_size, output, output_size, ret_size, error);
+  default:
+    size = MIN(*input_size, output_size);
+    memcpy(output, *input, size);
+    *input += size;
+    *input_size -= size;
+    *ret_size = size;
+    return TRUE;
+  }
+}

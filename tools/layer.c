@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "layer.h"
+#include "layer-path.h"
+#include "tar-reader.h"
+#include "util.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define WHITEOUT_PREFIX ".wh."
+#define OPAQUE_MARKER ".wh..wh..opq"
+/* AUFS's own bookkeeping at the root of a layer. */
+#define META_PREFIX ".wh..wh."
+
+/* The last second that Go's 64-bit nanoseconds reach. */
+#define TIME_MAX (G_MAXINT64 / 1000000000)
+/* linux/limits.h, and what one EROFS inode holds with room to spare. */
+#define XATTR_NAME_LIMIT 255
+#define XATTR_SIZE_LIMIT 65536
+#define XATTR_INODE_LIMIT (128 * 1024)
+/* Linux's dev_t. */
+#define MAJOR_MAX 0xfff
+#define MINOR_MAX 0xfffff
+
+Tree *
+layer_new_tree(void)
+{
+  Tree *tree = tree_new();
+
+  tree_root(tree)->inode->mode = S_IFDIR | 0555;
+  return tree;
+}
+
+static gboolean
+invalid(GError **error, const char *text)
+{
+  return util_error(error, NIXSTORE_ERROR_INVALID, "%s", text);
+}
+
+/* Applies the header's time as Go's archive code does. */
+static void
+set_time(TreeInode *inode, const TarEntry *entry)
+{
+  gboolean representable = entry->mtime >= 0 && entry->mtime < TIME_MAX;
+
+  inode->mtime = representable || S_ISLNK(inode->mode) ? entry->mtime : 0;
+  inode->mtime_nsec = representable || S_ISLNK(inode->mode) ? entry->mtime_nsec : 0;
+}
+
+/* Whether Linux keeps an xattr of that name on an inode of type @mode. */
+static gboolean
+xattr_is_kept(const char *name, guint32 mode)
+{
+  if (g_str_has_prefix(name, "user."))
+    return S_ISREG(mode) || S_ISDIR(mode);
+  if (g_str_has_prefix(name, "security."))
+    return strcmp(name, "security.selinux") != 0;
+  return g_str_has_prefix(name, "trusted.") || strcmp(name, "system.posix_acl_access") == 0 ||
+         strcmp(name, "system.posix_acl_default") == 0;
+}
+
+static gsize
+xattrs_size(const TreeInode *inode)
+{
+  gsize size = 0;
+
+  for (guint i = 0; inode->xattrs != NULL && i < inode->xattrs->len; i++) {
+    const TreeXattr *xattr = &g_array_index(inode->xattrs, TreeXattr, i);
+    size += strlen(xattr->name) + xattr->size;
+  }
+  return size;
+}
+
+static gboolean
+set_xattrs(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError **error)
+{
+  if (entry->xattrs == NULL)
+    return TRUE;
+  for (guint i = 0; i < entry->xattrs->len; i++) {
+    const TreeXattr *xattr = &g_array_index(entry->xattrs, TreeXattr, i);
+
+    if (!xattr_is_kept(xattr->name, inode->mode))
+      continue;
+    if (strlen(xattr->name) > XATTR_NAME_LIMIT || xattr->size > XATTR_SIZE_LIMIT)
+      return invalid(error, "an xattr that is too long for Linux");
+    target->xattr_bytes += strlen(xattr->name) + xattr->size;
+    tree_inode_set_xattr(inode, xattr->name, xattr->value, xattr->size);
+  }
+  if (xattrs_size(inode) > XATTR_INODE_LIMIT || target->xattr_bytes > LAYER_XATTR_BYTES_MAX)
+    return invalid(error, "too many bytes of xattrs");
+  return TRUE;
+}
+
+/* chown(2) takes -1 for "leave it", and Linux has 32 bits. */
+static gboolean
+check_owner(const TarEntry *entry, GError **error)
+{
+  if (entry->uid < 0 || entry->uid >= G_MAXUINT32 || entry->gid < 0 || entry->gid >= G_MAXUINT32)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "an owner that Linux cannot have: %" G_GINT64_FORMAT ":%" G_GINT64_FORMAT,
+                      entry->uid, entry->gid);
+  return TRUE;
+}
+
+/* All that a header says of an inode, of which the type is set. */
+static gboolean
+set_attributes(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError **error)
+{
+  inode->uid = (guint32)entry->uid;
+  inode->gid = (guint32)entry->gid;
+  inode->mode = (inode->mode & S_IFMT) | (S_ISLNK(inode->mode) ? 0777 : entry->mode);
+  set_time(inode, entry);
+  return set_xattrs(target, inode, entry, error);
+}
+
+/* Takes out of @dir all that this layer did not put there. What it put there only by naming
+ * something beneath is a directory with nothing of the lower layers. */
+static void
+make_opaque(LayerTarget *target, TreeNode *dir)
+{
+  g_autoptr(GPtrArray) below = g_ptr_array_new();
+  guint32 layer = target->layer;
+  TreeNode *node;
+
+  for (node = tree_next(dir, dir); node != NULL; node = tree_next(node, dir))
+    g_ptr_array_add(below, node);
+  /* Children before parents. */
+  for (guint i = below->len; i-- > 0;) {
+    gsize count;
+
+    node = g_ptr_array_index(below, i);
+    if (node->mark == layer)
+      continue;
+    tree_children(node, &count);
+    if (count == 0) {
+      tree_remove(target->tree, node);
+    } else {
+      g_autoptr(TreeInode) implied = tree_inode_new(S_IFDIR | 0755);
+      tree_replace_inode(target->tree, node, implied);
+    }
+  }
+}
+
+static void
+apply_opaque(LayerTarget *target, const LayerPath *path, TreeNode *parent)
+{
+  g_autofree char *literal = NULL;
+  TreeNode *named;
+
+  /* vfs walks the directory without following a last symlink: then there is nothing to walk. */
+  literal = path->name > path->clean ? g_strndup(path->clean, (gsize)(path->name - path->clean - 1))
+                                     : g_strdup("");
+  named = tree_lookup_path(target->tree, literal);
+  if (named == NULL || !S_ISLNK(named->inode->mode))
+    make_opaque(target, parent);
+}
+
+static void
+remove_entry(LayerTarget *target, TreeNode *parent, const char *name)
+{
+  TreeNode *node = tree_lookup(parent, name);
+
+  if (node != NULL)
+    tree_remove(target->tree, node);
+}
+
+static gboolean
+apply_whiteout(LayerTarget *target, const LayerPath *path, TreeNode *parent, GError **error)
+{
+  const char *name = path->name + strlen(WHITEOUT_PREFIX);
+
+  if (strcmp(path->name, OPAQUE_MARKER) == 0) {
+    apply_opaque(target, path, parent);
+    return TRUE;
+  }
+  if (!tree_name_is_valid(name))
+    return invalid(error, "a whiteout of its own directory or of nothing");
+  remove_entry(target, parent, name);
+  return TRUE;
+}
+
+/* The place for a new inode called @name in @parent: whatever is there goes. */
+static void
+add_entry(LayerTarget *target, TreeNode *parent, const char *name, TreeInode *inode)
+{
+  TreeNode *node = tree_lookup(parent, name);
+
+  if (node != NULL)
+    tree_replace_inode(target->tree, node, inode);
+  else
+    node = tree_insert(target->tree, parent, name, inode);
+  node->mark = target->layer;
+}
+
+static gboolean
+apply_directory(LayerTarget *target, TreeNode *parent, const char *name, const TarEntry *entry,
+                GError **error)
+{
+  TreeNode *node = *name == '\0' ? parent : tree_lookup(parent, name);
+
+  if (node == NULL || !S_ISDIR(node->inode->mode)) {
+    g_autoptr(TreeInode) inode = tree_inode_new(S_IFDIR);
+    add_entry(target, parent, name, inode);
+    return set_attributes(target, inode, entry, error);
+  }
+  node->mark = target->layer;
+  return set_attributes(target, node->inode, entry, error);
+}
+
+/* Writes the content of the entry at hand to @fd. What no piece covers stays a hole. */
+static gboolean
+write_content(TarReader *reader, int fd, guint64 size, GError **error)
+{
+  guint64 end = 0;
+
+  for (;;) {
+    const guint8 *piece;
+    gsize piece_size;
+    guint64 offset;
+
+    if (!tar_reader_read(reader, &piece, &piece_size, &offset, error))
+      return FALSE;
+    if (piece_size == 0)
+      break;
+    if (offset != end && lseek(fd, (off_t)offset, SEEK_SET) < 0)
+      return util_error_errno(error, "write its content");
+    if (!util_write_all(fd, piece, piece_size))
+      return util_error_errno(error, "write its content");
+    end = offset + piece_size;
+  }
+  if (end != size && ftruncate(fd, (off_t)size) < 0)
+    return util_error_errno(error, "write its content");
+  return TRUE;
+}
+
+static gboolean
+apply_file(LayerTarget *target, TarReader *reader, TreeNode *parent, const char *name,
+           const TarEntry *entry, GError **error)
+{
+  g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG);
+  autofd int fd = -1;
+
+  if (entry->size > G_MAXINT64 / 2 || !set_attributes(target, inode, entry, error))
+    return FALSE;
+  inode->size = entry->size;
+  fd = stage_create_content(target->stage, inode, error);
+  if (fd < 0 || !write_content(reader, fd, entry->size, error))
+    return FALSE;
+  add_entry(target, parent, name, inode);
+  return TRUE;
+}
+
+static gboolean
+apply_symlink(LayerTarget *target, TreeNode *parent, const char *name, const TarEntry *entry,
+              GError **error)
+{
+  g_autoptr(TreeInode) inode = tree_inode_new(S_IFLNK | 0777);
+  gsize size = strlen(entry->link);
+
+  if (size == 0 || size >= PATH_MAX)
+    return invalid(error, "a symlink to an empty or overlong target");
+  inode->target = g_strdup(entry->link);
+  inode->size = size;
+  if (!set_attributes(target, inode, entry, error))
+    return FALSE;
+  add_entry(target, parent, name, inode);
+  return TRUE;
+}
+
+static gboolean
+apply_device(LayerTarget *target, TreeNode *parent, const char *name, const TarEntry *entry,
+             GError **error)
+{
+  guint32 type = entry->type == TAR_CHAR ? S_IFCHR : entry->type == TAR_BLOCK ? S_IFBLK : S_IFIFO;
+  g_autoptr(TreeInode) inode = tree_inode_new(type);
+
+  if (type == S_IFCHR && entry->major == 0 && entry->minor == 0) {
+    remove_entry(target, parent, name);
+    return TRUE;
+  }
+  if (++target->devices > LAYER_DEVICES_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "more than %d devices and FIFOs",
+                      LAYER_DEVICES_MAX);
+  if (type != S_IFIFO) {
+    if (entry->major < 0 || entry->major > MAJOR_MAX || entry->minor < 0 ||
+        entry->minor > MINOR_MAX)
+      return invalid(error, "a device number that Linux cannot have");
+    inode->rdev_major = (guint32)entry->major;
+    inode->rdev_minor = (guint32)entry->minor;
+  }
+  if (!set_attributes(target, inode, entry, error))
+    return FALSE;
+  add_entry(target, parent, name, inode);
+  return TRUE;
+}
+
+static TreeNode *
+find_link_target(LayerTarget *target, const char *link, GError **error)
+{
+  g_autofree char *clean = NULL;
+  LayerPath path;
+  TreeNode *parent, *node;
+
+  if (!layer_path_parse(link, &path, error)) {
+    g_prefix_error(error, "a hard link to `%s': ", link);
+    return NULL;
+  }
+  clean = path.clean;
+  parent = layer_path_resolve_parent(target->tree, &path, FALSE, 0, error);
+  if (parent == NULL) {
+    g_prefix_error(error, "a hard link to `%s': ", link);
+    return NULL;
+  }
+  node = *path.name == '\0' ? parent : tree_lookup(parent, path.name);
+  if (node == NULL || S_ISDIR(node->inode->mode)) {
+    util_error(error, NIXSTORE_ERROR_INVALID, "a hard link to `%s', which %s", link,
+               node == NULL ? "is not there" : "is a directory");
+    return NULL;
+  }
+  return node;
+}
+
+static gboolean
+apply_hardlink(LayerTarget *target, TreeNode *parent, const char *name, const TarEntry *entry,
+               GError **error)
+{
+  g_autoptr(TreeInode) inode = NULL;
+  TreeNode *node;
+
+  remove_entry(target, parent, name);
+  node = find_link_target(target, entry->link, error);
+  if (node == NULL)
+    return FALSE;
+  inode = tree_inode_ref(node->inode);
+  add_entry(target, parent, name, inode);
+  /* A change of owner costs a file its capabilities, as chown(2) says. */
+  if (S_ISREG(inode->mode) && (inode->uid != entry->uid || inode->gid != entry->gid))
+    tree_inode_set_xattr(inode, "security.capability", NULL, 0);
+  if (!S_ISLNK(inode->mode))
+    return set_attributes(target, inode, entry, error);
+  inode->uid = (guint32)entry->uid;
+  inode->gid = (guint32)entry->gid;
+  return set_xattrs(target, inode, entry, error);
+}
+
+static gboolean
+apply_typed(LayerTarget *target, TarReader *reader, TreeNode *parent, const char *name,
+            const TarEntry *entry, GError **error)
+{
+  if (*name == '\0' && entry->type != TAR_DIRECTORY)
+    return invalid(error, "the root must be a directory");
+  switch (entry->type) {
+  case TAR_DIRECTORY:
+    return apply_directory(target, parent, name, entry, error);
+  case TAR_FILE:
+    return apply_file(target, reader, parent, name, entry, error);
+  case TAR_SYMLINK:
+    return apply_symlink(target, parent, name, entry, error);
+  case TAR_HARDLINK:
+    return apply_hardlink(target, parent, name, entry, error);
+  default:
+    return apply_device(target, parent, name, entry, error);
+  }
+}
+
+/* A directory of a whiteout's name would hide things from whoever mounts the tree. */
+static gboolean
+check_parents(const LayerPath *path, GError **error)
+{
+  for (const char *p = path->clean; p < path->name; p = strchr(p, '/') + 1)
+    if (g_str_has_prefix(p, WHITEOUT_PREFIX))
+      return invalid(error, "a directory whose name is a whiteout's");
+  return TRUE;
+}
+
+static gboolean
+apply_entry(LayerTarget *target, TarReader *reader, const TarEntry *entry, GError **error)
+{
+  g_autofree char *clean = NULL;
+  LayerPath path;
+  TreeNode *parent;
+
+  if (!layer_path_parse(entry->path, &path, error))
+    return FALSE;
+  clean = path.clean;
+  if (g_str_has_prefix(clean, META_PREFIX) && strcmp(clean, OPAQUE_MARKER) != 0)
+    return TRUE;
+  if (!check_parents(&path, error) || !check_owner(entry, error))
+    return FALSE;
+  parent = layer_path_resolve_parent(target->tree, &path, TRUE, target->layer, error);
+  if (parent == NULL)
+    return FALSE;
+  if (g_str_has_prefix(path.name, WHITEOUT_PREFIX))
+    return apply_whiteout(target, &path, parent, error);
+  return apply_typed(target, reader, parent, path.name, entry, error);
+}
+
+/* Counts the entry, and a file's holes, which cost nobody any bytes of the archive. */
+static gboolean
+charge_entry(LayerTarget *target, const TarEntry *entry, GError **error)
+{
+  if (++target->entries > LAYER_ENTRIES_MAX || tree_count(target->tree) > LAYER_ENTRIES_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "the image has more than %d entries",
+                      LAYER_ENTRIES_MAX);
+  return blob_budget_take(target->budget, entry->holes, error);
+}
+
+static gboolean
+fill_from_stream(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
+{
+  return blob_stream_next(data, ret_piece, ret_size, error);
+}
+
+gboolean
+layer_apply(LayerTarget *target, BlobStream *stream, GError **error)
+{
+  g_autoptr(TarReader) reader = tar_reader_new(fill_from_stream, NULL, stream);
+  const TarEntry *entry;
+
+  target->layer++;
+  for (;;) {
+    if (!tar_reader_next(reader, &entry, error))
+      return FALSE;
+    if (entry == NULL)
+      break;
+    if (!charge_entry(target, entry, error) || !apply_entry(target, reader, entry, error)) {
+      g_prefix_error(error, "%s: ", entry->path);
+      return FALSE;
+    }
+  }
+  return blob_stream_drain(stream, error);
+}
