@@ -3,6 +3,9 @@
 # is left of them.  Source it after tap.sh.  Everything here needs root, and
 # goes on in a private mount namespace.
 
+# shellcheck source=machine.sh
+. "$TESTLIB/machine.sh"
+
 # ------------------------------------------------------------------- Nix ----
 
 # An empty store on /nix, in $T/nix on the disk ("disk", the default: EROFS on
@@ -35,42 +38,14 @@ NIXSTORE=${NIXSTORE:-$BUILDDIR/nixstore}
 NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
 LISTING=${LISTING:-$BUILDDIR/test/lib/listing}
 
-# Does Podman run here as it comes, or must the tests tell it otherwise?  A
-# machine without CAP_SYS_RESOURCE can't raise limits, and crun refuses a
-# hybrid cgroup tree: then a containers.conf of our own says so.
-podman_conf_needed() {
-  local eff
-  eff=$(awk '/^CapEff:/ { print $2 }' /proc/self/status)
-  # CAP_SYS_RESOURCE is bit 24.
-  (( (0x$eff >> 24 & 1) == 0 )) && return 0
-  [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]
-}
-
-# podman_write_conf FILE: a containers.conf that works on this machine.
-podman_write_conf() {
-  {
-    echo '[containers]'
-    if podman_conf_needed; then
-      echo 'default_ulimits = ["nofile=20000:20000","nproc=1024:1024"]'
-    fi
-    echo '[engine]'
-    if podman_conf_needed; then
-      echo 'cgroup_manager = "cgroupfs"'
-      echo 'runtime = "runc"'
-    fi
-    # Not the machine's /dev/shm/libpod_lock: tests beside each other would
-    # take one another's locks.
-    echo 'lock_type = "file"'
-    echo 'events_logger = "file"'
-  } >"$1"
-}
-
 podman_setup() {
   tap_private_mounts
   tap_need podman
   [ -z "${PODMAN_READY-}" ] || return 0
   PODMAN_READY=1
-  podman_write_conf "$T/containers.conf"
+  # Not the machine's locks in /dev/shm: tests beside each other would take one
+  # another's.
+  podman_write_conf "$T/containers.conf" 'lock_type = "file"' 'events_logger = "file"'
   export CONTAINERS_CONF=$T/containers.conf
   # Configuration of the machine and of whoever runs the tests stays out.
   printf '[storage]\ndriver = "overlay"\nrunroot = "%s"\ngraphroot = "%s"\n' \
