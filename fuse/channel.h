@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The kernel's side of a FUSE connection: /dev/fuse, mounts of it, and what is agreed with the
+ * kernel at the start (Documentation/filesystems/fuse.rst, include/uapi/linux/fuse.h). Stands on
+ * driver/mountapi and util.
+ *
+ * The agreement (FUSE_INIT) is made here and not by libfuse, for two reasons: a server that takes
+ * over from a dead one never sees it, so it had better not depend on it; and it holds flags that
+ * older libfuse does not know.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+  int device;          /* /dev/fuse */
+  guint32 minor;       /* of the protocol; 0: nothing agreed yet */
+  gboolean can_resend; /* FUSE_NOTIFY_RESEND works */
+} Channel;
+#define CHANNEL_INIT                                                                               \
+  {                                                                                                \
+    .device = -1                                                                                   \
+  }
+
+/* Opens /dev/fuse. */
+gboolean channel_open(Channel *channel, GError **error);
+
+/* A detached, read-only mount of the channel's filesystem, which the first call creates; it needs
+ * CAP_SYS_ADMIN in the user namespace. NOT_FOUND once the last mount is gone: a filesystem does not
+ * come back. */
+int channel_mount(const Channel *channel, GError **error);
+
+/* Takes the kernel's greeting, which comes with the first mount, and answers it. @with_acls: the
+ * kernel is to ask for POSIX ACLs and to obey them. */
+gboolean channel_agree(Channel *channel, gboolean with_acls, GError **error);
+
+/* Another descriptor through which requests can be taken; -1 with errno. What was taken through it
+ * and is unanswered when its last holder closes it ends with ECONNABORTED. */
+int channel_clone(const Channel *channel);
+
+/* Has the kernel give out again every request that was taken and not answered. Whoever took them
+ * must be dead. */
+gboolean channel_resend(const Channel *channel);
+
+/* Asks for @bytes of read-ahead on the filesystem of @mount_fd instead of the kernel's 128 KiB,
+ * where this process may (the host's root). Sends no request. */
+void channel_set_readahead(int mount_fd, gsize bytes);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * nixstore-fuse(8): shows an index and its data as a read-only FUSE filesystem.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+
+#include "mountapi.h"
+#include "supervise.h"
+#include "util.h"
+
+/* Threads beyond what the processors can do wait for the store's disk. */
+#define MAIN_MIN_THREADS 4
+#define MAIN_MAX_THREADS 16
+/* One read of the largest size fits a pipe of the size that anybody may make. */
+#define MAIN_READAHEAD (512 * 1024)
+
+typedef struct {
+  char *index, *uidmapping, *gidmapping, *socket, *counters, *target;
+  char **data;
+  int pass_fd, threads;
+  gboolean foreground, version;
+} Options;
+
+static void
+options_clear(Options *options)
+{
+  g_free(options->index);
+  g_free(options->uidmapping);
+  g_free(options->gidmapping);
+  g_free(options->socket);
+  g_free(options->counters);
+  g_free(options->target);
+  g_strfreev(options->data);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
+
+static gboolean
+options_check(Options *options, int argc, char **argv, GError **error)
+{
+  if (options->version)
+    return TRUE;
+  if (!options->index || !options->data)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "--index and --data are needed");
+  if ((options->pass_fd >= 0) != (argc == 1) || argc > 2)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "give one TARGET to mount on, or --pass-fd and none");
+  if (options->threads < 0 || options->threads > MAIN_MAX_THREADS)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "--threads is from 1 to %d", MAIN_MAX_THREADS);
+  if (argc == 2)
+    options->target = g_strdup(argv[1]);
+  return TRUE;
+}
+
+static gboolean
+options_read(Options *options, int argc, char **argv, GError **error)
+{
+  const GOptionEntry entries[] = {
+      {"index", 0, 0, G_OPTION_ARG_FILENAME, &options->index, "index of the image", "FILE"},
+      {"data", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options->data,
+       "directory with the files' contents; may be repeated", "DIR"},
+      {"uidmapping", 0, 0, G_OPTION_ARG_STRING, &options->uidmapping,
+       "show user ids of the image as others", "CONTAINER:HOST:SIZE[:...]"},
+      {"gidmapping", 0, 0, G_OPTION_ARG_STRING, &options->gidmapping,
+       "show group ids of the image as others", "CONTAINER:HOST:SIZE[:...]"},
+      {"foreground", 'f', 0, G_OPTION_ARG_NONE, &options->foreground, "stay in the foreground",
+       NULL},
+      {"threads", 0, 0, G_OPTION_ARG_INT, &options->threads, "threads that serve", "N"},
+      {"socket", 0, 0, G_OPTION_ARG_FILENAME, &options->socket,
+       "hand out further mounts at this socket", "PATH"},
+      {"pass-fd", 0, 0, G_OPTION_ARG_INT, &options->pass_fd,
+       "send the mount over this socket instead of attaching it", "FD"},
+      {"counters", 0, 0, G_OPTION_ARG_FILENAME, &options->counters,
+       "count requests by opcode in this file", "FILE"},
+      {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "print the version", NULL},
+      {NULL},
+  };
+  g_autoptr(GOptionContext) context = g_option_context_new("TARGET");
+
+  g_option_context_add_main_entries(context, entries, NULL);
+  g_option_context_set_summary(
+      context, "Shows an image of the Nix store as a read-only FUSE filesystem on TARGET.");
+  return g_option_context_parse(context, &argc, &argv, error) &&
+         options_check(options, argc, argv, error);
+}
+
+static gboolean
+main_map_ids(const Options *options, Ids *ids, GError **error)
+{
+  if (options->uidmapping && !idmap_parse(options->uidmapping, &ids->uids, error))
+    return FALSE;
+  if (options->gidmapping && !idmap_parse(options->gidmapping, &ids->gids, error))
+    return FALSE;
+  ids_sort(ids->uids);
+  ids_sort(ids->gids);
+  return TRUE;
+}
+
+/* Maps the file of counters, so that they go on counting from one server to the next. */
+static gboolean
+main_open_counters(const char *path, guint64 **ret_counters, GError **error)
+{
+  gsize size = SERVE_COUNTERS * sizeof(guint64);
+  autofd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+  if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+    return util_error_errno(error, "open the counters %s", path);
+  void *counters = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (counters == MAP_FAILED)
+    return util_error_errno(error, "map the counters %s", path);
+  *ret_counters = counters;
+  return TRUE;
+}
+
+static gboolean
+main_open_server(const Options *options, Server *server, Data **ret_data, Index **ret_index,
+                 GError **error)
+{
+  struct stat st;
+  autofd int fd = open(options->index, O_RDONLY | O_CLOEXEC);
+
+  if (fd < 0 || fstat(fd, &st) < 0)
+    return util_error_errno(error, "open the index %s", options->index);
+  Index *index = index_open(fd, error);
+  if (!index) {
+    g_prefix_error(error, "index %s: ", options->index);
+    return FALSE;
+  }
+  *ret_index = index;
+  Data *data = data_open((const char *const *)options->data, error);
+  if (!data)
+    return FALSE;
+  *ret_data = data;
+  server->index = index;
+  server->index_blocks = (guint64)st.st_size / 4096;
+  server->data = data;
+  return (!options->counters || main_open_counters(options->counters, &server->counters, error)) &&
+         main_map_ids(options, &server->ids, error);
+}
+
+/* Puts the mount where it belongs. */
+static gboolean
+main_deliver(const Options *options, int mount_fd, GError **error)
+{
+  if (!options->target)
+    return share_send(options->pass_fd, mount_fd, error);
+  autofd int target = open(options->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (target < 0)
+    return util_error_errno(error, "open the directory %s", options->target);
+  return mountapi_attach(mount_fd, target, error);
+}
+
+static gboolean
+main_mount(const Options *options, Channel *channel, const Server *server, GError **error)
+{
+  if (!channel_open(channel, error))
+    return FALSE;
+  autofd int mount_fd = channel_mount(channel, error);
+  if (mount_fd < 0)
+    return FALSE;
+  if (!channel_agree(channel, index_has_xattrs(server->index), error))
+    return FALSE;
+  channel_set_readahead(mount_fd, MAIN_READAHEAD);
+  return main_deliver(options, mount_fd, error);
+}
+
+/* Goes on in the background; the caller's process ends. */
+static gboolean
+main_detach(GError **error)
+{
+  pid_t child = fork();
+
+  if (child < 0)
+    return util_error_errno(error, "go into the background");
+  if (child > 0)
+    _exit(0);
+  setsid();
+  if (chdir("/") < 0)
+    return util_error_errno(error, "change to /");
+  autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null >= 0) {
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    dup2(null, STDERR_FILENO);
+  }
+  return TRUE;
+}
+
+static guint
+main_count_threads(const Options *options)
+{
+  if (options->threads > 0)
+    return (guint)options->threads;
+  return CLAMP(2 * g_get_num_processors(), MAIN_MIN_THREADS, MAIN_MAX_THREADS);
+}
+
+static gboolean
+main_run(Options *options, GError **error)
+{
+  g_autoptr(Index) index = NULL;
+  g_autoptr(Data) data = NULL;
+  Server server = {0};
+  Channel channel = CHANNEL_INIT;
+  Share share = SHARE_INIT;
+
+  if (!main_open_server(options, &server, &data, &index, error))
+    return FALSE;
+  if (options->socket && !share_open(&share, options->socket, error))
+    return FALSE;
+  if (options->target) {
+    /* SIGTERM takes it as it is from any working directory. */
+    g_autofree char *given = g_steal_pointer(&options->target);
+    options->target = g_canonicalize_filename(given, NULL);
+  }
+  if (!main_mount(options, &channel, &server, error)) {
+    share_close(&share);
+    return FALSE;
+  }
+  util_close_fd(&options->pass_fd);
+  if (!options->foreground && !main_detach(error))
+    return FALSE;
+  const Supervision supervision = {&channel, &server, &share, options->target,
+                                   main_count_threads(options)};
+  return supervise_run(&supervision, error);
+}
+
+int
+main(int argc, char **argv)
+{
+  g_auto(Options) options = {.pass_fd = -1};
+  g_autoptr(GError) error = NULL;
+
+  if (!options_read(&options, argc, argv, &error)) {
+    g_printerr("nixstore-fuse: %s\n", error->message);
+    return 2;
+  }
+  if (options.version) {
+    g_print("nixstore-fuse %s\n", PACKAGE_VERSION);
+    return 0;
+  }
+  if (!main_run(&options, &error)) {
+    g_printerr("nixstore-fuse: %s\n", error->message);
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "serve.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "protocol.h"
+#include "requests.h"
+#include "util.h"
+
+/* For one taken request. The kernel wants room for its header and for max_write bytes. */
+#define SERVE_REQUEST_SIZE (16 * 1024)
+
+/* One thread, with a libfuse session of its own: sessions share nothing, so threads neither. */
+typedef struct {
+  const Server *server;
+  const Channel *channel;
+  int fd;
+  struct fuse_session *session;
+  RequestContext context;
+  char *request; /* SERVE_REQUEST_SIZE */
+  GError *error;
+} Worker;
+
+/* Tells libfuse what was agreed with the kernel, in the form that it knows: as if the kernel
+ * greeted this session. Its answer goes to a request that does not exist, and so nowhere. */
+static void
+worker_greet(Worker *worker)
+{
+  struct {
+    struct fuse_in_header header;
+    struct fuse_init_in init;
+  } in = {
+      .header = {.len = sizeof in, .opcode = FUSE_INIT, .unique = G_MAXUINT64 - 1},
+      .init = {.major = FUSE_KERNEL_VERSION,
+               .minor = worker->channel->minor,
+               .flags = FUSE_MAX_PAGES},
+  };
+  struct fuse_buf buffer = {.mem = &in, .size = sizeof in};
+
+  fuse_session_process_buf(worker->session, &buffer);
+}
+
+static gboolean
+worker_start(Worker *worker, GError **error)
+{
+  char name[] = "nixstore-fuse", device[32];
+  char *argv[] = {name, NULL};
+  struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+
+  worker->session = fuse_session_new(&args, requests_operations(), sizeof(struct fuse_lowlevel_ops),
+                                     &worker->context);
+  snprintf(device, sizeof device, "/dev/fd/%d", worker->fd);
+  if (!worker->session || fuse_session_mount(worker->session, device) != 0)
+    return util_error(error, NIXSTORE_ERROR_FAILED, "start a FUSE session");
+  worker_greet(worker);
+  return TRUE;
+}
+
+static void
+worker_refuse(const Worker *worker, guint64 unique, int error)
+{
+  struct fuse_out_header out = {.len = sizeof out, .error = -error, .unique = unique};
+
+  /* ENOENT: whoever waited for it has given up. */
+  if (write(worker->fd, &out, sizeof out) < 0 && errno != ENOENT)
+    return;
+}
+
+static void
+worker_handle(Worker *worker, gsize size)
+{
+  const struct fuse_in_header *in = (const void *)worker->request;
+  guint64 *counters = worker->server->counters;
+
+  if (size < sizeof *in)
+    return;
+  if (counters && in->opcode < SERVE_COUNTERS)
+    __atomic_fetch_add(&counters[in->opcode], 1, __ATOMIC_RELAXED);
+  switch (in->opcode) {
+  case FUSE_FORGET:
+  case FUSE_BATCH_FORGET:
+    /* We remember nothing, and no answer is wanted. */
+    return;
+  case FUSE_INTERRUPT:
+    /* No request takes longer than the store's file system does. Never sent again. */
+    worker_refuse(worker, in->unique, ENOSYS);
+    return;
+  }
+  if (worker->server->is_broken) {
+    worker_refuse(worker, in->unique, EIO);
+    return;
+  }
+  struct fuse_buf buffer = {.mem = worker->request, .size = size};
+  fuse_session_process_buf(worker->session, &buffer);
+}
+
+static void *
+worker_run(void *data)
+{
+  Worker *worker = data;
+
+  for (;;) {
+    gssize size = read(worker->fd, worker->request, SERVE_REQUEST_SIZE);
+    if (size >= 0)
+      worker_handle(worker, (gsize)size);
+    /* ENOENT: that request was given up while it was handed over. */
+    else if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
+      continue;
+    /* Unmounted; aborted by an administrator (/sys/fs/fuse/connections). */
+    else if (errno == ENODEV || errno == ECONNABORTED)
+      return NULL;
+    else {
+      util_error_errno(&worker->error, "take a request from the kernel");
+      return NULL;
+    }
+  }
+}
+
+static void
+worker_init(Worker *worker, const Server *server, const Channel *channel, int fd)
+{
+  *worker = (Worker){.server = server, .channel = channel, .fd = fd};
+  worker->context.server = server;
+  worker->request = g_malloc(SERVE_REQUEST_SIZE);
+  worker->context.reply = g_malloc(REQUESTS_REPLY_SIZE);
+  /* A process that dies cannot fault pages in any more, and a request that the kernel is copying
+   * into one at that moment would fail. */
+  memset(worker->request, 0, SERVE_REQUEST_SIZE);
+}
+
+gboolean
+serve_run(const Server *server, const Channel *channel, const int *fds, gsize n_fds, GError **error)
+{
+  g_autofree Worker *workers = g_new0(Worker, n_fds);
+  g_autofree pthread_t *threads = g_new0(pthread_t, n_fds);
+  gsize running = 0;
+
+  for (gsize i = 0; i < n_fds; i++) {
+    worker_init(&workers[i], server, channel, fds[i]);
+    if (!worker_start(&workers[i], error))
+      return FALSE;
+  }
+  for (; running + 1 < n_fds; running++)
+    if (pthread_create(&threads[running], NULL, worker_run, &workers[running]) != 0)
+      break;
+  worker_run(&workers[running]);
+  for (gsize i = 0; i < running; i++)
+    pthread_join(threads[i], NULL);
+  for (gsize i = 0; i <= running; i++) {
+    if (workers[i].error) {
+      g_propagate_error(error, workers[i].error);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "share.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "util.h"
+
+static gboolean
+share_bind(Share *share, GError **error)
+{
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  struct stat st;
+  int length;
+
+  if (unlinkat(share->directory, share->name, 0) < 0 && errno != ENOENT)
+    return util_error_errno(error, "remove the stale socket %s", share->name);
+  /* By way of the directory's descriptor: a path of any length fits. */
+  length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s",
+                    share->directory, share->name);
+  if (length < 0 || (gsize)length >= sizeof address.sun_path)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "the socket's name %s is too long",
+                      share->name);
+  share->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (share->listener < 0 ||
+      bind(share->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+      fstatat(share->directory, share->name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+      listen(share->listener, 64) < 0)
+    return util_error_errno(error, "listen at the socket %s", share->name);
+  share->device = st.st_dev;
+  share->inode = st.st_ino;
+  return TRUE;
+}
+
+gboolean
+share_open(Share *share, const char *path, GError **error)
+{
+  g_autofree char *directory = g_path_get_dirname(path);
+
+  share->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (share->directory < 0)
+    return util_error_errno(error, "open the directory %s", directory);
+  share->name = g_path_get_basename(path);
+  if (share_bind(share, error))
+    return TRUE;
+  share_forget(share);
+  return FALSE;
+}
+
+gboolean
+share_send(int fd, int mount_fd, GError **error)
+{
+  char byte = 'm';
+  struct iovec part = {.iov_base = &byte, .iov_len = 1};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {.bytes = {0}};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = control.bytes,
+                           .msg_controllen = sizeof control.bytes};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &mount_fd, sizeof mount_fd);
+  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1)
+    return util_error_errno(error, "hand over the mount");
+  return TRUE;
+}
+
+void
+share_answer(const Share *share, const Channel *channel)
+{
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  autofd int fd = accept4(share->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+  /* The directory's mode keeps others out already. */
+  if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid())
+    return;
+  autofd int mount_fd = channel_mount(channel, NULL);
+  if (mount_fd >= 0)
+    share_send(fd, mount_fd, NULL);
+}
+
+void
+share_forget(Share *share)
+{
+  util_close_fd(&share->listener);
+  util_close_fd(&share->directory);
+  g_clear_pointer(&share->name, g_free);
+}
+
+void
+share_close(Share *share)
+{
+  struct stat st;
+
+  if (share->listener < 0)
+    return;
+  /* First of all: who holds the lock may be waiting for our answer. */
+  util_close_fd(&share->listener);
+  if (flock(share->directory, LOCK_EX) == 0 &&
+      fstatat(share->directory, share->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+      st.st_dev == share->device && st.st_ino == share->inode)
+    unlinkat(share->directory, share->name, 0);
+  share_forget(share);
+}

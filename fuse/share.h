@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * One server for all mounts of an image: a socket where whoever is the same user gets a further
+ * mount of the filesystem, as a descriptor (unix(7), SCM_RIGHTS). The other end of it is
+ * driver/backend-fuse. Stands on channel and util.
+ *
+ * A mount that is handed out counts for the kernel alone: when the last one is gone, wherever it
+ * went (into overlays, other namespaces, nowhere), the filesystem ends, and the server with it.
+ * There is nothing to be told and nothing to be forgotten.
+ *
+ * Lock rule: a socket is made while the one who starts the server holds an exclusive flock(2) on
+ * its directory, and removed under the same lock. So who holds the lock and finds a socket that
+ * takes no connection may replace it.
+ */
+#pragma once
+
+#include "channel.h"
+
+typedef struct {
+  int directory; /* the socket's; -1: not shared */
+  int listener;  /* -1: not shared */
+  char *name;    /* in the directory */
+  dev_t device;  /* of the socket's inode, so that only our own is removed */
+  ino_t inode;
+} Share;
+#define SHARE_INIT                                                                                 \
+  {                                                                                                \
+    .directory = -1, .listener = -1                                                                \
+  }
+
+/* Listens at @path, replacing what is there. */
+gboolean share_open(Share *share, const char *path, GError **error);
+
+/* Sends the mount @mount_fd over the connection @fd. */
+gboolean share_send(int fd, int mount_fd, GError **error);
+
+/* Takes one connection and answers it with a new mount of @channel, or with nothing. */
+void share_answer(const Share *share, const Channel *channel);
+
+/* Stops listening; in a process that is not the one to clean up. */
+void share_forget(Share *share);
+
+/* Stops listening and removes the socket, if it is still ours. */
+void share_close(Share *share);

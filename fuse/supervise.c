@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "supervise.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include "util.h"
+
+/* After so many deaths of its own doing within so many seconds, a server is started that answers
+ * everything with EIO: a truncated index kills whoever reads it, and nobody is to wait for ever. */
+#define SUPERVISE_MAX_CRASHES 3
+#define SUPERVISE_CRASH_WINDOW (10 * G_USEC_PER_SEC)
+
+typedef struct {
+  const Supervision *what;
+  int *clones; /* what->threads of them; -1 where the server opens its own */
+  int signals; /* signalfd(2) */
+  pid_t child;
+  gint64 crashes[SUPERVISE_MAX_CRASHES]; /* when, the latest last */
+} Supervisor;
+
+static gboolean
+supervisor_open_clones(const Supervision *what, int *clones, GError **error)
+{
+  for (guint i = 0; i < what->threads; i++) {
+    clones[i] = channel_clone(what->channel);
+    if (clones[i] < 0)
+      return util_error_errno(error, "clone the descriptor of /dev/fuse");
+  }
+  return TRUE;
+}
+
+/* The child: a server and nothing else. */
+static int
+supervisor_serve(Supervisor *supervisor)
+{
+  const Supervision *what = supervisor->what;
+  g_autoptr(GError) error = NULL;
+  sigset_t none;
+
+  prctl(PR_SET_NAME, "nixstore-fuse");
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  util_close_fd(&supervisor->signals);
+  share_forget(what->share);
+  if (!what->channel->can_resend && !supervisor_open_clones(what, supervisor->clones, &error)) {
+    /* Unmounted in this very moment. */
+    return 0;
+  }
+  if (serve_run(what->server, what->channel, supervisor->clones, what->threads, &error))
+    return 0;
+  g_printerr("nixstore-fuse: %s\n", error->message);
+  return 1;
+}
+
+static gboolean
+supervisor_start(Supervisor *supervisor, GError **error)
+{
+  pid_t child = fork();
+
+  if (child < 0)
+    return util_error_errno(error, "start a server process");
+  if (child == 0)
+    _exit(supervisor_serve(supervisor));
+  supervisor->child = child;
+  return TRUE;
+}
+
+/* Killed from outside is what we are here for; anything else is the server's own doing. */
+static gboolean
+supervisor_is_crash(int status)
+{
+  return !WIFSIGNALED(status) || (WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM &&
+                                  WTERMSIG(status) != SIGINT && WTERMSIG(status) != SIGHUP);
+}
+
+static void
+supervisor_note_crash(Supervisor *supervisor)
+{
+  gint64 now = g_get_monotonic_time();
+  gint64 *crashes = supervisor->crashes;
+
+  if (crashes[0] != 0 && now - crashes[0] < SUPERVISE_CRASH_WINDOW)
+    supervisor->what->server->is_broken = TRUE;
+  memmove(crashes, crashes + 1, (SUPERVISE_MAX_CRASHES - 1) * sizeof *crashes);
+  crashes[SUPERVISE_MAX_CRASHES - 1] = now;
+}
+
+/* Returns FALSE with *ret_done TRUE when the filesystem has ended, and otherwise on an error. */
+static gboolean
+supervisor_reap(Supervisor *supervisor, gboolean *ret_done, GError **error)
+{
+  int status;
+
+  if (waitpid(supervisor->child, &status, WNOHANG) != supervisor->child)
+    return TRUE;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    *ret_done = TRUE;
+    return FALSE;
+  }
+  if (supervisor_is_crash(status))
+    supervisor_note_crash(supervisor);
+  if (supervisor->what->channel->can_resend)
+    channel_resend(supervisor->what->channel);
+  return supervisor_start(supervisor, error);
+}
+
+static gboolean
+supervisor_take_signal(Supervisor *supervisor, gboolean *ret_done, GError **error)
+{
+  struct signalfd_siginfo info;
+
+  if (read(supervisor->signals, &info, sizeof info) != sizeof info)
+    return TRUE;
+  if (info.ssi_signo == SIGCHLD)
+    return supervisor_reap(supervisor, ret_done, error);
+  /* The server goes when nobody uses the filesystem any more. */
+  if (supervisor->what->target && info.ssi_signo != SIGHUP)
+    umount2(supervisor->what->target, MNT_DETACH | UMOUNT_NOFOLLOW);
+  return TRUE;
+}
+
+static gboolean
+supervisor_loop(Supervisor *supervisor, GError **error)
+{
+  const Supervision *what = supervisor->what;
+  gboolean done = FALSE;
+
+  for (;;) {
+    struct pollfd fds[] = {
+        {.fd = supervisor->signals, .events = POLLIN},
+        {.fd = what->share->listener, .events = POLLIN},
+    };
+    if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+      return util_error_errno(error, "wait for signals");
+    if (fds[0].revents && !supervisor_take_signal(supervisor, &done, error))
+      return done;
+    if (fds[1].revents)
+      share_answer(what->share, what->channel);
+  }
+}
+
+gboolean
+supervise_run(const Supervision *supervision, GError **error)
+{
+  g_autofree int *clones = g_new(int, supervision->threads);
+  Supervisor supervisor = {.what = supervision, .clones = clones, .signals = -1};
+  sigset_t signals;
+
+  if (supervision->channel->can_resend && !supervisor_open_clones(supervision, clones, error))
+    return FALSE;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGCHLD);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
+  sigprocmask(SIG_BLOCK, &signals, NULL);
+  supervisor.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (supervisor.signals < 0)
+    return util_error_errno(error, "wait for signals");
+  /* Not what somebody means who kills "nixstore-fuse" by name. */
+  prctl(PR_SET_NAME, "nixstore-keeper");
+  gboolean ok = supervisor_start(&supervisor, error) && supervisor_loop(&supervisor, error);
+  share_close(supervision->share);
+  util_close_fd(&supervisor.signals);
+  return ok;
+}
