@@ -49,15 +49,15 @@ set_time(TreeInode *inode, const TarEntry *entry)
   inode->mtime_nsec = representable || S_ISLNK(inode->mode) ? entry->mtime_nsec : 0;
 }
 
-/* Whether Linux keeps an xattr of that name on an inode of type @mode. */
+/* Whether Linux knows the name space of the xattr @name: others, as macOS's com.apple.*, are in
+ * many images and get lost there as here. */
 static gboolean
-xattr_is_kept(const char *name, guint32 mode)
+xattr_is_kept(const char *name)
 {
-  if (g_str_has_prefix(name, "user."))
-    return S_ISREG(mode) || S_ISDIR(mode);
   if (g_str_has_prefix(name, "security."))
     return strcmp(name, "security.selinux") != 0;
-  return g_str_has_prefix(name, "trusted.") || strcmp(name, "system.posix_acl_access") == 0 ||
+  return g_str_has_prefix(name, "user.") || g_str_has_prefix(name, "trusted.") ||
+         strcmp(name, "system.posix_acl_access") == 0 ||
          strcmp(name, "system.posix_acl_default") == 0;
 }
 
@@ -81,8 +81,11 @@ set_xattrs(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError 
   for (guint i = 0; i < entry->xattrs->len; i++) {
     const TreeXattr *xattr = &g_array_index(entry->xattrs, TreeXattr, i);
 
-    if (!xattr_is_kept(xattr->name, inode->mode))
+    if (!xattr_is_kept(xattr->name))
       continue;
+    /* xattr(7): only there may ordinary users have them. Stock Podman refuses these too. */
+    if (g_str_has_prefix(xattr->name, "user.") && !S_ISREG(inode->mode) && !S_ISDIR(inode->mode))
+      return invalid(error, "a user.* xattr on what is neither a file nor a directory");
     if (strlen(xattr->name) > XATTR_NAME_LIMIT || xattr->size > XATTR_SIZE_LIMIT)
       return invalid(error, "an xattr that is too long for Linux");
     target->xattr_bytes += strlen(xattr->name) + xattr->size;
@@ -242,7 +245,9 @@ apply_file(LayerTarget *target, TarReader *reader, TreeNode *parent, const char 
   g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG);
   autofd int fd = -1;
 
-  if (entry->size > G_MAXINT64 / 2 || !set_attributes(target, inode, entry, error))
+  if (entry->size > G_MAXINT64 / 2)
+    return invalid(error, "a file of an impossible size");
+  if (!set_attributes(target, inode, entry, error))
     return FALSE;
   inode->size = entry->size;
   fd = stage_create_content(target->stage, inode, error);

@@ -284,8 +284,7 @@ def tar_cases():
                        ("no-newline", b"12 path=abcd"), ("overflow", b"99999999999999999999 path=a\n")):
         tar_case("pax-" + name, f"pax: {name}", raw(header(b"x", b"x", size=len(body)) + pad(body)), f)
     for key, value in (("size", "-1"), ("size", "99999999999999999999"), ("mtime", "yesterday"), ("uid", "-5"),
-                       ("uid", "4294967296"), ("gid", "99999999999"), ("path", b"a\0b"),
-                       ("SCHILY.devmajor", "-1")):
+                       ("uid", "4294967296"), ("gid", "99999999999"), ("path", b"a\0b")):
         tar_case(f"pax-{key}-{abs(hash_of(value))}", f"pax: {key}={value!r}",
                  entry("p", data=b"x" * 600, pax=[(key, value)]))
     tar_case("pax-header-huge", "pax: a header of 2 GiB is announced", raw(header(b"x", b"x", size=2 ** 31)), f)
@@ -323,7 +322,6 @@ def name_cases():
     tar_case("parent-dangling", "a name through a dangling symlink", entry("l", "symlink", link="nowhere"),
              entry("l/x", data=b"x"))
     tar_case("parent-loop", "a name through a symlink loop", entry("l", "symlink", link="l"), entry("l/x", data=b"x"))
-    tar_case("xattr-no-space", "an xattr without a name space", entry("f", xattrs={"nothing": b"1"}))
     tar_case("xattr-huge", "an xattr of 70,000 bytes", entry("f", xattrs={"user.x": b"v" * 70000}))
     tar_case("xattr-long-name", "an xattr's name of 300 bytes", entry("f", xattrs={"user." + "n" * 300: b"v"}))
     tar_case("xattr-user-link", "user.* on a symlink", entry("l", "symlink", link="x", xattrs={"user.x": b"v"}))
