@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adopt.h"
 #include "backend.h"
 #include "cache.h"
 #include "index.h"
@@ -231,6 +232,10 @@ session_carry_out(Session *session, const Backend *backend, GError **error)
   if (plan->index != PLAN_INDEX_NONE) {
     index_fd = session_open_index(session, plan, error);
     if (index_fd < 0)
+      return FALSE;
+    int layer_fd =
+        plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference)->fd : -1;
+    if (!adopt_root(plan, index_fd, layer_fd, error))
       return FALSE;
   }
   return backend->mount(plan, index_fd, session->target_fd, error);

@@ -24,7 +24,7 @@ etc/null crw-rw-rw- 0:0 1500000000 1
 etc/fifo prw--w---- 0:0 1500000000 1"
 is "content" "$(cat "$TARGET/etc/shadow")" "shadow of one"
 is "a hard link's content" "$("$TARGET/usr/bin/tool2")" "one"
-is "an xattr" "$(getfattr --only-values -n user.note "$TARGET/dir/sub/deep")" hello
+is "an xattr" "$(getfattr --absolute-names --only-values -n user.note "$TARGET/dir/sub/deep")" hello
 is "no xattr of overlayfs shows" "$(getfattr -h -d -m - "$TARGET/etc/shadow" 2>/dev/null)" ""
 is "one device number" "$(find "$TARGET" ! -type c -printf '%D\n' | sort -u | wc -l)" 1
 is "the source of the mount" "$(findmnt -n -o FSTYPE "$TARGET")" overlay
@@ -68,6 +68,29 @@ passwd"
   is "a file below" "$(cat "$TARGET/etc/passwd")" "passwd of one"
   unmount_target
 done
+
+# containers/storage makes an upper's root like the raw directory of the layer below.
+small_image rooted
+sed -i 's/^\. type=dir mode=0755/. type=dir mode=0710 uid=3 gid=4 xattr.user.top=eA==/' "$T/image/rooted/ownership.mtree"
+image_path rooted
+reference
+chmod 555 "$LAYER" && upper root >/dev/null && chmod 555 "$T/upper/root/diff"
+check "an image whose root has an owner" mount_program -o "lowerdir=$LINK,$(upper root)" "$TARGET"
+is "it shows" "$(attributes . | cut -d' ' -f1-3)" ". drwx--x--- 3:4"
+is "with xattrs" "$(getfattr --absolute-names --only-values -n user.top "$TARGET")" x
+is "layers made from it inherit it" "$(stat -c '%a %u:%g' "$LAYER")" "710 3:4"
+chmod 700 "$TARGET"
+unmount_target
+check "mount it again" mount_program -o "lowerdir=$LINK,upperdir=$T/upper/root/diff,workdir=$T/upper/root/work" "$TARGET"
+is "a change in the container stays" "$(stat -c %a "$TARGET")" 700
+unmount_target
+check "with ids mapped" mount_program -o \
+  "lowerdir=$LINK,$(upper mapped),uidmapping=0:100000:65536,gidmapping=0:200000:65536" "$TARGET"
+is "its owner is mapped" "$(stat -c '%a %u:%g' "$TARGET")" "710 100003:200004"
+unmount_target
+rm -rf "${LAYER%/*}" "$LINK"
+# Nix forgets a root whose link is gone when it next looks.
+nix-store --gc --print-roots >/dev/null 2>&1
 
 truncate -s 3000 "$CACHE"/index/*.erofs
 check "a truncated index is compiled again" mount_program -o "lowerdir=$REF,$(upper c)" "$TARGET"

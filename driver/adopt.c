@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "adopt.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "idmap.h"
+#include "index.h"
+#include "util.h"
+
+/* What the id @id of the image is called on the host; FALSE when the mapping leaves it out. */
+static gboolean
+adopt_map_id(const GArray *ranges, guint32 id, guint32 *ret_id)
+{
+  if (!ranges) {
+    *ret_id = id;
+    return TRUE;
+  }
+  for (guint i = 0; i < ranges->len; i++) {
+    const IdRange *range = &g_array_index(ranges, IdRange, i);
+    if (id >= range->container && id - range->container < range->size) {
+      *ret_id = range->host + (id - range->container);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* An upper that was mounted once has overlayfs's own directory beside it, and may have been
+ * changed. */
+static gboolean
+adopt_is_fresh(const MountPlan *plan)
+{
+  g_autofree char *used = g_build_filename(plan->work, "work", NULL);
+
+  return access(used, F_OK) < 0 && errno == ENOENT;
+}
+
+static gboolean
+adopt_set_xattrs(const Index *index, const char *path, GError **error)
+{
+  guint64 root = index_root_nid(index);
+  gssize size = index_listxattr(index, root, NULL, 0);
+  g_autofree char *names = size > 0 ? g_malloc((gsize)size) : NULL;
+
+  if (size <= 0)
+    return TRUE;
+  size = index_listxattr(index, root, names, (gsize)size);
+  for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+    gssize length = index_getxattr(index, root, name, NULL, 0);
+    g_autofree char *value = g_malloc((gsize)MAX(length, 0) + 1);
+    if (length < 0 || index_getxattr(index, root, name, value, (gsize)length) != length)
+      continue;
+    /* A filesystem without such attributes has none to show. */
+    if (setxattr(path, name, value, (gsize)length, 0) < 0 && errno != EOPNOTSUPP)
+      return util_error_errno(error, "set the attribute %s of %s", name, path);
+  }
+  return TRUE;
+}
+
+static gboolean
+adopt_apply(const Index *index, const IndexStat *root, guint32 uid, guint32 gid, int fd,
+            GError **error)
+{
+  struct stat st;
+  char path[32];
+
+  if (fstat(fd, &st) < 0)
+    return util_error_errno(error, "look at a layer's directory");
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  if ((st.st_uid != uid || st.st_gid != gid) && chown(path, uid, gid) < 0)
+    return util_error_errno(error, "give a layer's directory to %u:%u", uid, gid);
+  if ((st.st_mode & 07777) != (root->mode & 07777) && chmod(path, root->mode & 07777) < 0)
+    return util_error_errno(error, "set the mode of a layer's directory");
+  return adopt_set_xattrs(index, path, error);
+}
+
+static gboolean
+adopt_apply_upper(const MountPlan *plan, const Index *index, const IndexStat *root, GError **error)
+{
+  guint32 uid, gid;
+  autofd int upper = open(plan->upper, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  if (upper < 0)
+    return util_error_errno(error, "open the upper directory %s", plan->upper);
+  if (!adopt_map_id(plan->uids, root->uid, &uid) || !adopt_map_id(plan->gids, root->gid, &gid))
+    return TRUE;
+  return adopt_apply(index, root, uid, gid, upper, error);
+}
+
+gboolean
+adopt_root(const MountPlan *plan, int index_fd, int layer_fd, GError **error)
+{
+  IndexStat root;
+
+  if (!plan->upper || !adopt_is_fresh(plan))
+    return TRUE;
+  g_autoptr(Index) index = index_open(index_fd, error);
+  if (!index)
+    return FALSE;
+  int result = index_stat(index, index_root_nid(index), &root);
+  if (result < 0) {
+    errno = -result;
+    return util_error_errno(error, "read the root directory of the index");
+  }
+  if (layer_fd >= 0 && !adopt_apply(index, &root, root.uid, root.gid, layer_fd, error))
+    return FALSE;
+  return plan->lowers[0] != NULL || adopt_apply_upper(plan, index, &root, error);
+}
