@@ -310,7 +310,7 @@ def nasty_links(d):
 
     def upper(t):
         t.add("b", "hardlink", link="a", mode=0o600, uid=4, mtime=T0 + 2 * S)
-        t.add("sym3", "hardlink", link="sym", mtime=T0)
+        t.add("sym3", "hardlink", link="sym", uid=2, mtime=T0)
     return [layer(d + "/1", base_dirs, lower), layer(d + "/2", upper)]
 
 

@@ -36,6 +36,9 @@ PODMAN_NIXSTORE=${PODMAN_NIXSTORE:-}
 # What this tree has built.
 NIXSTORE=${NIXSTORE:-$BUILDDIR/nixstore}
 NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
+# Podman refuses a run root of more than 50 characters: a directory of $T is
+# mounted here.
+RUNROOTS=/run/testing-nixstore
 LISTING=${LISTING:-$BUILDDIR/test/lib/listing}
 
 podman_setup() {
@@ -49,12 +52,12 @@ podman_setup() {
   export CONTAINERS_CONF=$T/containers.conf
   # Configuration of the machine and of whoever runs the tests stays out.
   printf '[storage]\ndriver = "overlay"\nrunroot = "%s"\ngraphroot = "%s"\n' \
-    "$T/p/default/run" "$T/p/default/root" >"$T/storage.conf"
+    "$RUNROOTS/default" "$T/p/default/root" >"$T/storage.conf"
   export CONTAINERS_STORAGE_CONF=$T/storage.conf
   unset STORAGE_DRIVER STORAGE_OPTS CONTAINERS_REGISTRIES_CONF
   # Podman's cache of blobs, and what libpod keeps in /run, are our own too.
   local d
-  for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc; do
+  for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc "$RUNROOTS"; do
     mkdir -p "$T/var$d"
     [ -d "$d" ] || mkdir -p "$d"
     mount --bind "$T/var$d" "$d" || tap_bail "cannot mount on $d"
@@ -74,10 +77,10 @@ podman_at() {
   [ -n "${PODMAN_READY-}" ] || { echo "podman_setup comes first" >&2; return 125; }
   if [ ! -d "$T/p/$name" ]; then
     mkdir -p "$T/p/$name"
-    printf '%q ' "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" \
+    printf '%q ' "$program" --root "$T/p/$name/root" --runroot "$RUNROOTS/$name" \
       "${opts[@]}" >"$T/p/$name/command"
   fi
-  "$program" --root "$T/p/$name/root" --runroot "$T/p/$name/run" "${opts[@]}" "$@"
+  "$program" --root "$T/p/$name/root" --runroot "$RUNROOTS/$name" "${opts[@]}" "$@"
 }
 
 # Stock Podman on its stock drivers.
@@ -114,10 +117,10 @@ nixstore_for() {
   case $which in
     nixstore)
       "$NIXSTORE" "$command" --podman "$PODMAN_NIXSTORE" --root "$T/p/nixstore/root" \
-        --runroot "$T/p/nixstore/run" --storage-driver nixstore \
+        --runroot "$RUNROOTS/nixstore" --storage-driver nixstore \
         --storage-opt "nixstore.mount_program=$NIXSTORE_MOUNT" "$@" ;;
     mountprogram)
-      "$NIXSTORE" "$command" --podman "$PODMAN" --root "$T/p/mp/root" --runroot "$T/p/mp/run" \
+      "$NIXSTORE" "$command" --podman "$PODMAN" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" \
         --storage-driver overlay --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" "$@" ;;
   esac
 }

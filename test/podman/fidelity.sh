@@ -92,7 +92,7 @@ if path=$("$NIXSTORE" convert "$source" --name nasty-overlay 2>"$T/refusal"); th
     check "nasty-overlay: $way imports it" \
       nixstore_for "$way" import "$path" --name localhost/nasty-overlay:latest
     check "nasty-overlay: $way lists it" listing "podman_$way" localhost/nasty-overlay:latest "$T/l.$way"
-    is "nasty-overlay: $way obeys no mark" "$(sed -nE 's,^(/(d|e|gone|user-|trusted-)[^ ]*) .* size=([^ ]*) .*,\1 \3,p' "$T/l.$way")" \
+    is "nasty-overlay: $way obeys no mark" "$(sed -nE 's,^(/(d|e|d/[^ ]*|e/[^ ]*|gone|(user|trusted)-[^ ]*)) .* size=([^ ]*) .*,\1 \4,p' "$T/l.$way")" \
       "$(printf '%s\n' '/d -' '/d/secret 24' '/e -' '/e/f 1' '/trusted-redirect 0' '/trusted-whiteout 0' \
         '/user-redirect 0' '/user-whiteout 0')"
   done

@@ -174,6 +174,7 @@ check_kernel_xattrs(int fd, const char *path, const TreeInode *inode, const char
   g_autofree char *full = g_strdup_printf("/proc/self/fd/%d/%s", fd, path);
   g_autofree char *value = g_malloc(65536);
   gssize size;
+  char byte;
 
   for (guint i = 0; inode->xattrs != NULL && i < inode->xattrs->len; i++) {
     const TreeXattr *xattr = &g_array_index(inode->xattrs, TreeXattr, i);
@@ -193,7 +194,7 @@ check_kernel_xattrs(int fd, const char *path, const TreeInode *inode, const char
     g_assert_cmpmem(value, (gsize)MAX(size, 0), redirect, strlen(redirect));
   else
     g_assert_cmpint(size, ==, -1);
-  g_assert_cmpint(lgetxattr(full, "trusted.overlay.metacopy", value, 1), ==,
+  g_assert_cmpint(lgetxattr(full, "trusted.overlay.metacopy", &byte, 1), ==,
                   redirect != NULL ? 0 : -1);
 }
 
