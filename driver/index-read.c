@@ -68,6 +68,14 @@ root_check(const Index *index, GError **error)
   return TRUE;
 }
 
+gboolean
+index_read_super(Index *index, GError **error)
+{
+  if (index->size < EROFS_BLOCK_SIZE)
+    return super_invalid(error, "it is not an EROFS image");
+  return super_read(index, error) && root_check(index, error);
+}
+
 Index *
 index_open(int fd, GError **error)
 {
@@ -79,7 +87,7 @@ index_open(int fd, GError **error)
     util_error_errno(error, "Look at the index");
     return NULL;
   }
-  if (!S_ISREG(st.st_mode) || st.st_size < (off_t)EROFS_BLOCK_SIZE) {
+  if (!S_ISREG(st.st_mode) || st.st_size == 0) {
     super_invalid(error, "it is not an EROFS image");
     return NULL;
   }
@@ -90,7 +98,7 @@ index_open(int fd, GError **error)
   }
   index->map = map;
   index->size = (guint64)st.st_size;
-  if (!super_read(index, error) || !root_check(index, error))
+  if (!index_read_super(index, error))
     return NULL;
   return g_steal_pointer(&index);
 }

@@ -31,6 +31,9 @@ typedef struct {
   guint64 tail_offset;  /* what follows them */
 } IndexInode;
 
+/* Reads and checks the superblock and the root; map and size are set. */
+gboolean index_read_super(Index *index, GError **error);
+
 int index_inode_get(const Index *index, guint64 nid, IndexInode *ret_inode);
 
 /* Block number @block of the data of a directory or symlink; *ret_size is 1 to EROFS_BLOCK_SIZE. */
