@@ -16,6 +16,9 @@ static const Command *const commands[] = {
     &command_verify,  &command_export, NULL,
 };
 
+#define HELP_COLUMN 30
+#define HELP_WIDTH 90
+
 static gboolean option_help;
 
 static const GOptionEntry common_options[] = {
@@ -62,15 +65,35 @@ command_option_context(const Command *command)
   return context;
 }
 
+/* Prints @text from column HELP_COLUMN on, where the cursor is, in lines of HELP_WIDTH. */
+static void
+print_wrapped(const char *text)
+{
+  g_auto(GStrv) words = g_strsplit(text, " ", -1);
+  gsize column = HELP_COLUMN;
+  for (char **word = words; *word; word++) {
+    gsize size = strlen(*word);
+    if (column > HELP_COLUMN && column + 1 + size > HELP_WIDTH) {
+      printf("\n%*s", HELP_COLUMN, "");
+      column = HELP_COLUMN;
+    }
+    column += (gsize)printf("%s%s", column > HELP_COLUMN ? " " : "", *word);
+  }
+  putchar('\n');
+}
+
 static void
 print_options(const GOptionEntry *entry)
 {
   for (; entry && entry->long_name; entry++) {
     g_autofree char *brief = entry->short_name ? g_strdup_printf("-%c, ", entry->short_name) : NULL;
-    g_autofree char *option = g_strdup_printf("%s--%s%s%s", brief ? brief : "    ",
+    g_autofree char *option = g_strdup_printf("  %s--%s%s%s", brief ? brief : "    ",
                                               entry->long_name, entry->arg_description ? " " : "",
                                               entry->arg_description ? entry->arg_description : "");
-    printf("  %-27s %s\n", option, entry->description);
+    printf("%-*s", HELP_COLUMN, option);
+    if (strlen(option) >= HELP_COLUMN)
+      printf("\n%*s", HELP_COLUMN, "");
+    print_wrapped(entry->description);
   }
 }
 

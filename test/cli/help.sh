@@ -39,7 +39,7 @@ for command in $commands; do
 done
 for page in "$SRCDIR"/doc/nixstore-*.1; do
   command=${page##*/nixstore-}; command=${command%.1}
-  check "${page##*/} is about a command that exists" grep -qx "$command" <<<"$commands"
+  like "${page##*/} is about a command that exists" "$commands" "^$command\$"
 done
 is "nixstore(1) and --help have the same options" \
   "$(man_options "$SRCDIR/doc/nixstore.1")" "$("$NIXSTORE" --help | help_options)"
