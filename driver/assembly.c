@@ -39,6 +39,7 @@ typedef struct {
   GArray *lowers; /* of int, owned */
   GArray *data_layers;
   int upper_fd, work_fd;
+  gboolean understood; /* overlayfs took the layers, so the error tells what is wrong with them */
 } Assembly;
 
 static void
@@ -195,6 +196,9 @@ assembly_create_base(Assembly *assembly, int index_fd, gboolean is_final, GError
 
   g_array_append_val(lowers, index_fd);
   autofd int fd = overlay_create(&overlay, assembly->way->way, error);
+  assembly->understood = overlay.understood;
+  if (fd < 0)
+    g_prefix_error(error, "overlay of the index and its files: ");
   if (fd < 0 || is_final || !assembly->way->attached)
     return util_steal_fd(&fd);
   return mountapi_attach_private(fd, error) ? util_steal_fd(&fd) : -1;
@@ -216,7 +220,12 @@ assembly_create_overlay(Assembly *assembly, gboolean with_data, GError **error)
       .attributes = plan->attributes,
   };
 
-  return overlay_create(&overlay, assembly->way->way, error);
+  int fd = overlay_create(&overlay, assembly->way->way, error);
+  assembly->understood = overlay.understood;
+  if (fd < 0)
+    g_prefix_error(error, "overlay of %u lower directories%s%s: ", assembly->lowers->len,
+                   plan->upper ? " and the upper " : "", plan->upper ? plan->upper : "");
+  return fd;
 }
 
 /* The overlay (or the index's own) as a detached mount. */
@@ -282,6 +291,7 @@ assembly_try(Assembly *assembly, const AssemblyWay *way, GError **error)
   assembly->lowers = assembly_new_fds();
   assembly->data_layers = assembly_new_fds();
   assembly->upper_fd = assembly->work_fd = -1;
+  assembly->understood = FALSE;
   if (!way->attached || mountapi_enter_private(&stay, error)) {
     fd = plan_is_bind(assembly->plan) ? assembly_create_bind(assembly, error)
                                       : assembly_create(assembly, error);
@@ -293,24 +303,41 @@ assembly_try(Assembly *assembly, const AssemblyWay *way, GError **error)
   return util_steal_fd(&fd);
 }
 
+/* Of the errors of all the ways, the last that is about the layers and not about the way. */
+static void
+assembly_keep_error(const Assembly *assembly, gboolean *is_telling, GError **kept, GError *error)
+{
+  if (*kept && *is_telling && !assembly->understood) {
+    g_error_free(error);
+    return;
+  }
+  g_clear_error(kept);
+  *kept = error;
+  *is_telling = assembly->understood;
+}
+
 static int
 assembly_try_ways(Assembly *assembly, GError **error)
 {
-  g_autoptr(GError) last = NULL;
+  g_autoptr(GError) kept = NULL;
+  gboolean is_telling = FALSE;
 
   for (gsize i = 0; i < G_N_ELEMENTS(assembly_ways); i++) {
+    GError *local = NULL;
     if (mountapi_is_disabled(assembly_ways[i].feature))
       continue;
-    g_clear_error(&last);
-    int fd = assembly_try(assembly, &assembly_ways[i], &last);
+    int fd = assembly_try(assembly, &assembly_ways[i], &local);
     if (fd >= 0)
       return fd;
-    if (!g_error_matches(last, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED))
+    gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
+    assembly->understood = assembly->understood || !unsupported;
+    assembly_keep_error(assembly, &is_telling, &kept, local);
+    if (!unsupported)
       break;
   }
-  if (!last)
-    util_error(&last, NIXSTORE_ERROR_UNSUPPORTED, "every way to mount is disabled");
-  g_propagate_error(error, g_steal_pointer(&last));
+  if (!kept)
+    util_error(&kept, NIXSTORE_ERROR_UNSUPPORTED, "every way to mount is disabled");
+  g_propagate_error(error, g_steal_pointer(&kept));
   return -1;
 }
 

@@ -17,6 +17,7 @@
 typedef struct {
   int index_fd;
   gboolean by_loop;
+  gboolean file_failed; /* set: there is no mounting it from its file */
 } ErofsSource;
 
 static int
@@ -33,13 +34,14 @@ erofs_mount_source(const char *source, GError **error)
 static int
 erofs_open_index(void *data, GError **error)
 {
-  const ErofsSource *source = data;
+  ErofsSource *source = data;
   char name[LOOP_NAME_SIZE];
   int fd;
 
   if (!source->by_loop) {
     snprintf(name, sizeof name, "/proc/self/fd/%d", source->index_fd);
     fd = erofs_mount_source(name, error);
+    source->file_failed = fd < 0;
     if (fd < 0)
       g_prefix_error(error, "mount the index from its file: ");
     return fd;
@@ -69,5 +71,12 @@ backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError *
     return FALSE;
   }
   source.by_loop = TRUE;
-  return assembly_mount(plan, erofs_open_index, &source, target_fd, error);
+  GError *by_loop = NULL;
+  if (assembly_mount(plan, erofs_open_index, &source, target_fd, &by_loop))
+    return TRUE;
+  /* Where the file could be mounted, its error says what is really wrong. */
+  g_propagate_error(error, source.file_failed ? by_loop : g_steal_pointer(&local));
+  if (!source.file_failed)
+    g_error_free(by_loop);
+  return FALSE;
 }

@@ -68,6 +68,14 @@ idmap_clashes(const GArray *ranges, const IdRange *range)
   return FALSE;
 }
 
+static gboolean
+idmap_refuse(GError **error, const char *text, const char *why)
+{
+  g_autofree char *escaped = util_escape(text);
+
+  return util_error(error, NIXSTORE_ERROR_INVALID, "the id mapping \"%s\" %s", escaped, why);
+}
+
 gboolean
 idmap_parse(const char *text, GArray **ret_ranges, GError **error)
 {
@@ -79,11 +87,9 @@ idmap_parse(const char *text, GArray **ret_ranges, GError **error)
   while (*cursor) {
     IdRange range;
     if (!idmap_parse_range(&cursor, &range) || (*cursor && *cursor != ':'))
-      return util_error(error, NIXSTORE_ERROR_INVALID,
-                        "id mapping \"%s\" is not of the form CONTAINER:HOST:SIZE[:…]", text);
+      return idmap_refuse(error, text, "is not of the form CONTAINER:HOST:SIZE[:...]");
     if (idmap_clashes(ranges, &range))
-      return util_error(error, NIXSTORE_ERROR_INVALID, "ranges overlap in the id mapping \"%s\"",
-                        text);
+      return idmap_refuse(error, text, "has ranges that overlap");
     if (ranges->len == IDMAP_MAX_RANGES)
       return util_error(error, NIXSTORE_ERROR_INVALID, "more than %d ranges in an id mapping",
                         IDMAP_MAX_RANGES);

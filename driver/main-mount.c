@@ -87,6 +87,8 @@ main(int argc, char **argv)
     if (run(&arguments, &error))
       return 0;
   }
-  fprintf(stderr, "nixstore-mount: %s\n", error->message);
+  /* One line, whatever names are in it. */
+  g_autofree char *message = util_escape(error->message);
+  fprintf(stderr, "nixstore-mount: %s\n", message);
   return 1;
 }

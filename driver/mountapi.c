@@ -104,7 +104,7 @@ mountapi_create(int fs, guint64 attributes, GError **error)
   int fd;
 
   if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-    mountapi_error(error, fs, "create the filesystem");
+    mountapi_error(error, fs, "create the filesystem (dmesg may say more)");
     return -1;
   }
   fd = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)attributes);

@@ -59,7 +59,7 @@ overlay_set_layer(int fs, const char *key, int fd, OverlayWay way, GError **erro
 }
 
 static gboolean
-overlay_set_layers(int fs, const Overlay *overlay, OverlayWay way, GError **error)
+overlay_set_layers(int fs, Overlay *overlay, OverlayWay way, GError **error)
 {
   for (guint i = 0; i < overlay->lowers->len; i++)
     if (!overlay_set_layer(fs, "lowerdir+", g_array_index(overlay->lowers, int, i), way, error))
@@ -67,6 +67,7 @@ overlay_set_layers(int fs, const Overlay *overlay, OverlayWay way, GError **erro
   for (guint i = 0; i < overlay->data->len; i++)
     if (!overlay_set_layer(fs, "datadir+", g_array_index(overlay->data, int, i), way, error))
       return FALSE;
+  overlay->understood = TRUE;
   if (overlay->upper_fd < 0)
     return TRUE;
   return overlay_set_layer(fs, "upperdir", overlay->upper_fd, way, error) &&
@@ -74,7 +75,7 @@ overlay_set_layers(int fs, const Overlay *overlay, OverlayWay way, GError **erro
 }
 
 static int
-overlay_create_by_api(const Overlay *overlay, OverlayWay way, GError **error)
+overlay_create_by_api(Overlay *overlay, OverlayWay way, GError **error)
 {
   gsize count;
   const OverlayParameter *parameters = overlay_parameters(overlay, &count);
@@ -150,7 +151,7 @@ overlay_create_classic(const Overlay *overlay, GError **error)
 }
 
 int
-overlay_create(const Overlay *overlay, OverlayWay way, GError **error)
+overlay_create(Overlay *overlay, OverlayWay way, GError **error)
 {
   if (way == OVERLAY_CLASSIC)
     return overlay_create_classic(overlay, error);

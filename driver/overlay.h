@@ -17,6 +17,7 @@ typedef struct {
   const char *context; /* SELinux context, or NULL */
   const char *source;  /* what mountinfo shows as its source */
   guint64 attributes;  /* MOUNT_ATTR_* */
+  gboolean understood; /* set: the kernel took the layers this way, a failure is about something else */
 } Overlay;
 
 typedef enum {
@@ -27,4 +28,4 @@ typedef enum {
 
 /* Creates the overlay and returns a detached mount of it. UNSUPPORTED where the kernel does not know
  * the way, or refuses the combination. */
-int overlay_create (const Overlay *overlay, OverlayWay way, GError **error);
+int overlay_create (Overlay *overlay, OverlayWay way, GError **error);
