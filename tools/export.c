@@ -149,13 +149,14 @@ export_through_skopeo(const ExportImage *image, const char *destination, GError 
   g_autofree char *layout = g_build_filename(scratch->path, "oci", NULL);
   g_autofree char *source = g_strconcat("oci:", layout, NULL);
   const char *argv[] = {"skopeo", "copy", "--quiet", source, destination, NULL};
+  const RunProgram skopeo = {
+      .argv = argv, .what = "skopeo copy", .hint = "install skopeo", .tmpdir = scratch->path};
   if (mkdir(layout, 0700) < 0)
     return util_error_errno(error, "make %s", layout);
   autofd int fd = open(layout, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0)
     return util_error_errno(error, "open %s", layout);
-  return export_oci_directory(image, fd, layout, error) &&
-         run_program(argv, "skopeo copy", "install skopeo", NULL, error);
+  return export_oci_directory(image, fd, layout, error) && run_program(&skopeo, NULL, error);
 }
 
 static gboolean

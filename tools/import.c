@@ -9,15 +9,13 @@
 #include "podman.h"
 #include "reference-image.h"
 #include "scratch.h"
+#include "session.h"
 #include "store.h"
 #include "trust.h"
 #include "util.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Beside `diff` in the layer's directory: Podman removes it with the layer. */
-#define GC_ROOT_LINK "nixstore-gcroot"
 
 void
 import_free(Import *import)
@@ -146,18 +144,17 @@ import_add_root(const PodmanImage *image, const char *store_path, GError **error
                       "store: use nixstore, or overlay with nixstore-mount as its mount_program",
                       image->driver);
   g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
-  g_autofree char *link = g_build_filename(layer, GC_ROOT_LINK, NULL);
+  g_autofree char *link = g_build_filename(layer, SESSION_GC_LINK, NULL);
   return store_add_root(store_path, link, error);
 }
 
 static gboolean
-podman_load(const ReferenceImage *image, const Scratch *scratch, GError **error)
+load_archive(const ReferenceImage *image, const Scratch *scratch, GError **error)
 {
   g_autofree char *file = g_build_filename(scratch->path, "reference.tar", NULL);
-  const char *arguments[] = {"load", "--quiet", "--input", file, NULL};
   return util_replace_file(scratch->fd, "reference.tar", image->archive->data, image->archive->len,
                            0600, error) &&
-         podman_run(arguments, NULL, error);
+         podman_load(file, scratch->path, error);
 }
 
 /* The image was there: gives it the name if it lacks that. */
@@ -176,7 +173,7 @@ import_new(Preparation *preparation, const ReferenceImage *reference, const Scra
            GError **error)
 {
   const char *undo[] = {"rmi", reference->id, NULL};
-  if (!podman_load(reference, scratch, error))
+  if (!load_archive(reference, scratch, error))
     return FALSE;
   g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
   if (image && import_add_root(image, preparation->reference->store_path, error) &&

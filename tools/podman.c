@@ -57,16 +57,34 @@ podman_argv(const char *const *arguments)
   return argv;
 }
 
-gboolean
-podman_run(const char *const *arguments, char **ret_output, GError **error)
+static gboolean
+run(const char *const *arguments, const char *tmpdir, char **ret_output, GError **error)
 {
   g_autoptr(GPtrArray) argv = podman_argv(arguments);
   /* "podman image inspect", without options and images. */
-  gboolean two = arguments[1] && g_ascii_islower(*arguments[1]) && g_str_equal(*arguments, "image");
+  gboolean two = arguments[1] && g_str_equal(arguments[0], "image");
   g_autofree char *what =
       g_strconcat("podman ", arguments[0], two ? " " : "", two ? arguments[1] : "", NULL);
-  return run_program((const char *const *)argv->pdata, what,
-                     "install podman, or name it with --podman", ret_output, error);
+  RunProgram program = {
+      .argv = (const char *const *)argv->pdata,
+      .what = what,
+      .hint = "install podman, or name it with --podman",
+      .tmpdir = tmpdir,
+  };
+  return run_program(&program, ret_output, error);
+}
+
+gboolean
+podman_run(const char *const *arguments, char **ret_output, GError **error)
+{
+  return run(arguments, NULL, ret_output, error);
+}
+
+gboolean
+podman_load(const char *file, const char *tmpdir, GError **error)
+{
+  const char *arguments[] = {"load", "--quiet", "--input", file, NULL};
+  return run(arguments, tmpdir, NULL, error);
 }
 
 void

@@ -17,6 +17,10 @@ extern const GOptionEntry podman_options[];
  * last line. */
 gboolean podman_run(const char *const *arguments, char **ret_output, GError **error);
 
+/* Loads the image archive @file. What Podman writes on its way, and leaves when it fails, is in
+ * @tmpdir. */
+gboolean podman_load(const char *file, const char *tmpdir, GError **error);
+
 /* An image in Podman's storage, as `podman image inspect` has it. */
 typedef struct {
   char *id;     /* 64 hex digits */

@@ -41,22 +41,25 @@ last_line(const char *text)
 }
 
 gboolean
-run_program(const char *const *argv, const char *what, const char *hint, char **ret_output,
-            GError **error)
+run_program(const RunProgram *program, char **ret_output, GError **error)
 {
   g_autofree char *output = NULL;
   g_autofree char *errors = NULL;
   g_autoptr(GError) local = NULL;
+  g_auto(GStrv) environment = g_get_environ();
   int status;
-  if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, scratch_child_setup, NULL,
-                    &output, &errors, &status, &local)) {
+  if (program->tmpdir)
+    environment = g_environ_setenv(environment, "TMPDIR", program->tmpdir, TRUE);
+  if (!g_spawn_sync(NULL, (char **)program->argv, environment, G_SPAWN_SEARCH_PATH,
+                    scratch_child_setup, NULL, &output, &errors, &status, &local)) {
     if (g_error_matches(local, G_SPAWN_ERROR, G_SPAWN_ERROR_NOENT))
-      return util_error(error, NIXSTORE_ERROR_NOT_FOUND, "%s: not found: %s", argv[0], hint);
-    return util_error(error, NIXSTORE_ERROR_FAILED, "run %s: %s", argv[0], local->message);
+      return util_error(error, NIXSTORE_ERROR_NOT_FOUND, "%s: not found: %s", program->argv[0],
+                        program->hint);
+    return util_error(error, NIXSTORE_ERROR_FAILED, "run %s: %s", program->argv[0], local->message);
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     g_autofree char *line = last_line(errors);
-    return util_error(error, NIXSTORE_ERROR_FAILED, "%s: %s", what, line);
+    return util_error(error, NIXSTORE_ERROR_FAILED, "%s: %s", program->what, line);
   }
   if (ret_output)
     *ret_output = g_steal_pointer(&output);

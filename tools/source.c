@@ -188,8 +188,13 @@ open_with_skopeo(Source *source, const char *spec, const char *name, const Sourc
   g_ptr_array_add(arguments, (char *)spec);
   g_ptr_array_add(arguments, destination);
   g_ptr_array_add(arguments, NULL);
-  if (!run_program((const char *const *)arguments->pdata, "skopeo",
-                   "install skopeo, which reads this kind of source", NULL, error))
+  const RunProgram skopeo = {
+      .argv = (const char *const *)arguments->pdata,
+      .what = "skopeo",
+      .hint = "install skopeo, which reads this kind of source",
+      .tmpdir = private->scratch->path,
+  };
+  if (!run_program(&skopeo, NULL, error))
     return FALSE;
   source->reference = g_strdup(g_str_has_prefix(name, "//") ? name + 2 : name);
   return open_dir(source, spec, directory, options, error);

@@ -1,0 +1,178 @@
+#!/bin/bash
+# nixstore import: the reference image, its GC root, what is refused, and that nothing is left.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$TESTLIB/handmade.sh"
+
+tap_need python3 nix-store
+tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
+nix_private
+podman_setup
+export NIXSTORE_CACHE=$T/cache
+import() { nixstore_for mountprogram import "$@"; }
+podman() { podman_mountprogram "$@"; }
+podman info >/dev/null 2>&1
+
+mkdir "$T/hello"
+handmade_stage "$T/hello"
+P=$(handmade_add "$T/hello")
+like "an image path in the store" "$P" '^/nix/store/.{32}-hello$'
+root_layers=$T/p/mp/root/overlay
+gcroots() { find /nix/var/nix/gcroots/auto -type l; }
+check_nothing() {
+  is "$1: Podman has no image" "$(podman images -q --all)" ""
+  assert_nothing_left "$1: nothing is left"
+}
+
+# ---- what is refused
+leak_mark
+check_fails "not in the store" 1 '^nixstore: /etc is not in the Nix store /nix/store$' import /etc
+check_fails "below a store path" 1 'is not a path of the Nix store' import "$P/rootfs"
+check_fails "a path that is gone: how to get it" 1 \
+  'does not have /nix/store/0{32}-a: fetch it, as with .nix-copy-closure' \
+  import /nix/store/00000000000000000000000000000000-a
+mkdir "$T/plain"; echo x >"$T/plain/file"
+PLAIN=$(handmade_add "$T/plain")
+check_fails "no image path" 1 "$PLAIN is no image path: it has no image.json" import "$PLAIN"
+check_fails "no name" 2 "no name for an image" import "$P" --name 'A B'
+check_fails "no Podman" 1 '/nosuch: not found: install podman' import "$P" --podman /nosuch
+check_fails "a Podman that fails" 1 'podman load: no message' import "$P" --podman /bin/false
+check_fails "no Nix" 1 '/nosuch: not found: install nix-bin, or set nix_store' \
+  env NIXSTORE_NIX_STORE=/nosuch "$NIXSTORE" import "$P"
+cat >"$T/refuses" <<'END'
+#!/bin/sh
+echo "warning: something" >&2
+printf '\033[31;1merror:\033[0m the store is on strike\n' >&2
+echo "(use --show-trace)" >&2
+exit 1
+END
+chmod +x "$T/refuses"
+check_fails "a Nix that refuses" 1 'nix-store: the store is on strike$' \
+  env NIXSTORE_NIX_STORE="$T/refuses" "$NIXSTORE" import "$P"
+check_fails "a storage driver that can't" 1 "storage driver here is vfs, which cannot run" \
+  "$NIXSTORE" import "$P" --root "$T/p/mpvfs" --runroot "$RUNROOTS/vfs" --storage-driver vfs
+is "and no image of it" \
+  "$(command podman --root "$T/p/mpvfs" --runroot "$RUNROOTS/vfs" --storage-driver vfs images -q)" ""
+
+# bad NAME COMMAND: an image path that COMMAND, run in its directory, has spoilt.
+bad() {
+  mkdir "$T/$1"
+  handmade_stage "$T/$1"
+  (cd "$T/$1" && eval "$2")
+  BAD=$(handmade_add "$T/$1")
+}
+bad no-rootfs 'rm -r rootfs'
+check_fails "no rootfs" 1 'no image path: it has no rootfs' import "$BAD"
+bad rootfs-link 'mv rootfs r; ln -s r rootfs'
+check_fails "rootfs is a symlink" 1 'rootfs' import "$BAD"
+bad config-link 'mv config.json c; ln -s /etc/passwd config.json'
+check_fails "config.json is a symlink" 1 'config.json' import "$BAD"
+bad version 'sed -i "s/\"version\": 1/\"version\": 99/" image.json'
+check_fails "a later format" 1 'image format version 99: this nixstore knows version 1' import "$BAD"
+bad json 'echo "{" >image.json'
+check_fails "no JSON" 1 'image.json: line' import "$BAD"
+bad config 'echo "{}" >config.json'
+check_fails "another config" 1 'config.json has the digest' import "$BAD"
+bad manifest 'sed -i s/mode=4755/mode=4777/ ownership.mtree'
+check_fails "another manifest" 1 'ownership.mtree has the digest' import "$BAD"
+bad missing 'rm -f rootfs/etc/shadow; handmade_seal .'
+check_fails "a file that is not there" 1 'etc/shadow' import "$BAD"
+bad extra 'echo x >rootfs/extra; handmade_seal .'
+check_fails "a file that the manifest does not have" 1 'extra' import "$BAD"
+bad escape 'printf "./../x\n" >>ownership.mtree; handmade_seal .'
+check_fails "a manifest that leads out" 1 'ownership.mtree' import "$BAD"
+bad link-out 'rm -r rootfs/etc; ln -s /etc rootfs/etc; handmade_seal .'
+check_fails "a symlink where the manifest has a directory" 1 'etc' import "$BAD"
+nix-store --delete "$PLAIN" "$P" >/dev/null 2>&1
+check_nothing "refusals"
+
+# ---- what is done
+P=$(handmade_add "$T/hello")
+nix-store --gc >/dev/null 2>&1
+check "without an image the path is garbage" test ! -e "$P"
+P=$(handmade_add "$T/hello")
+is "import prints the image's name" "$(import "$P" 2>&1)" localhost/hello:latest
+ID=$(podman image inspect --format '{{.Id}}' hello)
+is "one layer" "$(podman image inspect --format '{{len .RootFS.Layers}}' hello)" 1
+is "the config is the original's" \
+  "$(podman image inspect --format '{{.Config.Entrypoint}} {{.Config.Cmd}} {{.Config.User}} {{.Config.Env}} {{.Config.WorkingDir}} {{.Config.Labels}}' hello)" \
+  "[/bin/hello] [world] 1000:1000 [PATH=/bin] /etc map[a:b]"
+is "the annotations say what the layer says" \
+  "$(podman image inspect --format '{{index .Annotations "nixstore.version"}} {{index .Annotations "nixstore.storePath"}} {{index .Annotations "nixstore.narHash"}} {{index .Annotations "nixstore.manifestDigest"}}' hello)" \
+  "1 $P $(nix-store -q --hash "$P") sha256:$(sha256sum <"$P/ownership.mtree" | cut -d' ' -f1)"
+is "the reference" "$(cat "$root_layers"/*/diff/.nixstore/reference.json)" "{
+  \"version\": 1,
+  \"storePath\": \"$P\",
+  \"narHash\": \"$(nix-store -q --hash "$P")\",
+  \"manifestDigest\": \"sha256:$(sha256sum <"$P/ownership.mtree" | cut -d' ' -f1)\"
+}"
+check "Podman stores less than 20 kB" test "$(podman image inspect --format '{{.Size}}' hello)" -lt 20000
+is "the history has one layer" \
+  "$(podman history --format '{{.CreatedBy}} {{.Size}}' hello | tr '\n' ';')" "$(printf 'two 2.56 kB;ENV 0 B;one 0 B;')"
+is "one GC root, beside diff" "$(readlink "$root_layers"/*/nixstore-gcroot)" "$P"
+is "and the store knows it" "$(gcroots | wc -l)" 1
+nix-store --gc >/dev/null 2>&1
+check "with the image the path is not garbage" test -e "$P/image.json"
+check "the index was compiled" test -n "$(ls "$NIXSTORE_CACHE"/index)"
+is "podman diff shows nothing of ours" "$(podman diff hello 2>&1 | grep gcroot)" ""
+
+is "once more: it says that it is there" "$(import "$P" 2>&1)" \
+  "nixstore: localhost/hello:latest is there already, as ${ID:0:12}
+localhost/hello:latest"
+is "--quiet" "$(import -q "$P" 2>&1)" localhost/hello:latest
+is "under another name" "$(import "$P" --name team/greeter:1 2>&1)" localhost/team/greeter:1
+is "it is the same image" "$(podman image inspect --format '{{.Id}}' team/greeter:1)" "$ID"
+is "still one GC root" "$(gcroots | wc -l)" 1
+ln -s "$P" "$T/result"
+is "a symlink to a store path" "$(import -q "$T/result" 2>&1)" localhost/hello:latest
+rm "$root_layers"/*/nixstore-gcroot
+import -q "$P" >/dev/null
+is "a root that was lost is made anew" "$(readlink "$root_layers"/*/nixstore-gcroot)" "$P"
+
+ID2=$("$NIXSTORE" import -q "$P" --root "$T/p/other" --runroot "$RUNROOTS/other" --storage-driver overlay >/dev/null &&
+  command podman --root "$T/p/other" --runroot "$RUNROOTS/other" --storage-driver overlay images -q --no-trunc)
+is "elsewhere it has the same ID" "$ID2" "sha256:$ID"
+command podman --root "$T/p/other" --runroot "$RUNROOTS/other" --storage-driver overlay rmi -a >/dev/null
+
+podman rmi team/greeter:1 >/dev/null
+podman rmi hello >/dev/null
+is "after rmi there is no image" "$(podman images -q --all)" ""
+nix-store --gc >/dev/null 2>&1
+check "after rmi and gc the path is gone" test ! -e "$P"
+is "and no root is left" "$(gcroots)" ""
+
+# ---- interrupted
+P=$(handmade_add "$T/hello")
+cat >"$T/slow" <<END
+#!/bin/sh
+touch "$T/slow-began"
+sleep 3
+exec nix-store "\$@"
+END
+chmod +x "$T/slow"
+rm -rf "$NIXSTORE_CACHE"
+leak_mark
+for signal in INT TERM HUP; do
+  rm -f "$T/slow-began"
+  NIXSTORE_NIX_STORE=$T/slow "$NIXSTORE" import "$P" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" \
+    --storage-driver overlay >/dev/null 2>&1 &
+  pid=$!
+  for _ in {1..100}; do [ ! -e "$T/slow-began" ] || break; sleep 0.05; done
+  # In the background bash has SIGINT ignored; the test wants it heard.
+  kill -"$signal" "$pid"
+  [ "$signal" != INT ] || kill -TERM "$pid"
+  wait "$pid" 2>/dev/null; rc=$?
+  check "SIG$signal ends it" test "$rc" -gt 128
+done
+check_nothing "interrupted"
+
+# ---- a full disk
+mkdir "$T/full"
+mount -t tmpfs -o size=16k none "$T/full"
+dd if=/dev/zero of="$T/full/fill" bs=1k count=16 2>/dev/null
+check_fails "no room for the reference" 1 'No space left' \
+  env TMPDIR="$T/full" "$NIXSTORE" import "$P" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" \
+  --storage-driver overlay
+is "nothing is left there" "$(ls "$T/full")" fill
+umount "$T/full"
+tap_done
