@@ -1,0 +1,59 @@
+#!/bin/bash
+# parallel: yes
+# nixstore-fuse shows what the files themselves show, and what the kernel's EROFS shows of the same
+# index: attributes, contents, errors, permissions, listings.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+# shellcheck source=lib.sh
+. "$SRCDIR/test/fuse/lib.sh"
+fuse_need
+tap_need_file "$LISTING"
+
+make_tree "$T/src"
+mkdir "$T/plain" "$T/erofs" "$T/kernel"
+mount --bind "$T/src" "$T/plain" && mount -o remount,bind,ro "$T/plain"
+check "mount" fuse_mount "$T/src" "$T/m"
+is "it is FUSE, and read-only" "$(findmnt -n -o FSTYPE "$T/m") $(findmnt -n -o OPTIONS "$T/m" | grep -cw ro)" \
+  "fuse.nixstore-fuse 1"
+
+"$LISTING" "$T/plain" >"$T/plain.list"; "$LISTING" "$T/m" >"$T/m.list"
+same_file "the listing is that of the files" "$T/m.list" "$T/plain.list"
+"$LISTING" "$T/m" >"$T/m2.list"
+same_file "and again, from the kernel's cache" "$T/m2.list" "$T/plain.list"
+
+python3 "$SRCDIR/test/fuse/behaviour.py" "$T/plain" >"$T/plain.out" 2>&1
+python3 "$SRCDIR/test/fuse/behaviour.py" "$T/m" >"$T/m.out" 2>&1
+same_file "everything behaves as on the files" "$T/m.out" "$T/plain.out"
+
+if mount -t erofs -o ro "$T/src.index" "$T/erofs" 2>/dev/null &&
+  mount -t overlay -o "ro,metacopy=on,lowerdir=$T/erofs::$T/src" overlay "$T/kernel" 2>/dev/null; then
+  # EROFS alone does not know of the holes in the content.
+  "$LISTING" "$T/kernel" | sed 's/ blocks=[0-9]*//' >"$T/kernel.list"
+  sed 's/ blocks=[0-9]*//' "$T/m.list" >"$T/m4.list"
+  same_file "the listing is that of the same index in mode erofs" "$T/m4.list" "$T/kernel.list"
+  python3 "$SRCDIR/test/fuse/behaviour.py" "$T/kernel" 2>&1 | grep -v "inode numbers" >"$T/kernel.out"
+  grep -v "inode numbers" "$T/m.out" >"$T/m3.out"
+  same_file "everything behaves as in mode erofs" "$T/m3.out" "$T/kernel.out"
+else
+  tap_skip "the same as the kernel's EROFS" "this kernel mounts no EROFS file, or no data-only layers"
+fi
+like "statfs is sane" "$(python3 - "$T/m" <<'PY'
+import os, sys
+s = os.statvfs(sys.argv[1])
+print(s.f_namemax, s.f_bavail, s.f_files > 3000, s.f_blocks > 0, bool(s.f_flag & os.ST_RDONLY))
+PY
+)" "^255 0 True True True$"
+
+# A directory of 100,000 entries.
+mkdir -p "$T/big/d"
+python3 -c '
+import os, sys
+os.chdir(sys.argv[1])
+for i in range(100000): os.close(os.open("entry-%06d" % i, os.O_CREAT))' "$T/big/d"
+check "mount a tree with 100,000 names in one directory" fuse_mount "$T/big" "$T/b"
+is "all of them are listed" "$(ls -U "$T/b/d" | sort | sha256sum)" "$(ls -U "$T/big/d" | sort | sha256sum)"
+is "and all can be looked at" "$(find "$T/b/d" -type f -size 0 | wc -l)" 100000
+umount "$T/b"
+
+umount "$T/m"
+check "the server ends with its mount" fuse_wait_gone
+tap_done
