@@ -6,6 +6,7 @@
 package nixstore
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -173,6 +174,9 @@ type lower struct {
 	// tree is the tree that a reference layer stands for, of which path then
 	// is the descriptor's name; nil for an ordinary layer.
 	tree *os.File
+	// plain is that tree as it lies in the Nix store, if the sizes of its
+	// directories say anything, or "".
+	plain string
 }
 
 type lowers []lower
@@ -192,8 +196,9 @@ func (d *Driver) openLowers(l *layer) (lowers, error) {
 			return nil, err
 		}
 		below = append(below, lower{
-			path: fmt.Sprintf("/proc/self/fd/%d", tree.Fd()),
-			tree: tree,
+			path:  fmt.Sprintf("/proc/self/fd/%d", tree.Fd()),
+			tree:  tree,
+			plain: plainTree(diff),
 		})
 	}
 	return below, nil
@@ -237,12 +242,39 @@ func (below lowers) paths() []string {
 	return paths
 }
 
+// plainTree finds the tree of a reference layer in the Nix store, through the
+// garbage collector's root beside the layer. It must be on the same kind of
+// filesystem as the layer, and the image one of a single layer: of several,
+// the topmost layer that has a directory would decide about its size, and the
+// collapsed tree no longer knows that.
+func plainTree(diff string) string {
+	store, err := os.Readlink(filepath.Join(filepath.Dir(diff), gcRoot))
+	if err != nil {
+		return ""
+	}
+	var config struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	text, err := os.ReadFile(filepath.Join(store, "config.json"))
+	if err != nil || json.Unmarshal(text, &config) != nil || len(config.RootFS.DiffIDs) != 1 {
+		return ""
+	}
+	plain := filepath.Join(store, "rootfs")
+	var ours, theirs unix.Statfs_t
+	if unix.Statfs(diff, &ours) != nil || unix.Statfs(plain, &theirs) != nil || ours.Type != theirs.Type {
+		return ""
+	}
+	return plain
+}
+
 // dropSameDirs takes the directories out of changes that are there only for
 // their size. archive.OverlayChanges calls a directory changed when its size
-// is another one than below, which is right between two directories of one
-// filesystem, but means nothing when the lower one comes from an index. As
-// there, a directory of which only the content changes is listed before the
-// first addition or deletion in it.
+// is another one than below, which says something about two directories of one
+// filesystem, but nothing when the lower one comes from an index. As there, a
+// directory of which only the content changes is listed before the first
+// addition or deletion in it.
 func (below lowers) dropSameDirs(diff string, changes []archive.Change) []archive.Change {
 	dropped := make(map[string]bool)
 	var kept []archive.Change
@@ -286,9 +318,17 @@ func (below lowers) hasSameDir(diff, path string) bool {
 			continue
 		}
 		return l.tree != nil && old.IsDir() && old.Mode() == upper.Mode() &&
-			sameTime(old.ModTime(), upper.ModTime())
+			sameTime(old.ModTime(), upper.ModTime()) && l.sameSize(path, upper)
 	}
 	return false
+}
+
+func (l lower) sameSize(path string, upper os.FileInfo) bool {
+	if l.plain == "" {
+		return true
+	}
+	old, err := os.Lstat(filepath.Join(l.plain, path))
+	return err != nil || old.Size() == upper.Size()
 }
 
 // sameTime compares as package archive does: a tar stream may have dropped the

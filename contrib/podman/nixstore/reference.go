@@ -21,6 +21,9 @@ const (
 	// referenceMax is the size from which on such a file is no reference
 	// (REFERENCE_MAX_SIZE in driver/reference.h).
 	referenceMax = 64 << 10
+	// gcRoot is the link beside a reference layer's diff that keeps the path
+	// from being collected.
+	gcRoot = "nixstore-gcroot"
 )
 
 // standsOnReference says whether any layer below l is a reference layer. That
