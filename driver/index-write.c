@@ -466,7 +466,7 @@ write_all(Writer *w, int fd)
 {
   guint64 xattr_start = erofs_align(w->cursor.meta, EROFS_BLOCK_SIZE);
   guint64 meta_end = erofs_align(xattr_start + w->shared_size, EROFS_BLOCK_SIZE);
-  guint8 digests[2][32];
+  guint8 digests[2][INDEX_DIGEST_SIZE];
   int error;
 
   w->data_start = meta_end / EROFS_BLOCK_SIZE;

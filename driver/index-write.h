@@ -43,10 +43,11 @@ typedef struct {
   guint64 offset; /* in the file, of the buffer's start */
   gsize used;
   guint8 *buffer;
-  gpointer digest; /* of all that was written */
+  guint64 digest[2]; /* of all that was written */
 } IndexStream;
 
 #define INDEX_STREAM_MAX_RESERVE (512 * 1024)
+#define INDEX_DIGEST_SIZE 16
 
 void index_stream_init(IndexStream *stream, int fd, guint64 offset);
 void index_stream_clear(IndexStream *stream);
@@ -63,7 +64,8 @@ index_stream_tell(const IndexStream *stream)
 {
   return stream->offset + stream->used;
 }
-/* Writes what is buffered. Returns 0 or an errno; *ret_digest (32 bytes) is the SHA-256. */
+/* Writes what is buffered. Returns 0 or an errno; *ret_digest (INDEX_DIGEST_SIZE bytes) differs for
+ * different bytes, though not against an adversary. */
 int index_stream_finish(IndexStream *stream, guint8 *ret_digest);
 
 /* Directories. The bytes of @dir's entries as i_size counts them: whole blocks, then what the last
