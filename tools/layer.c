@@ -365,6 +365,10 @@ apply_typed(LayerTarget *target, TarReader *reader, TreeNode *parent, const char
     return apply_symlink(target, parent, name, entry, error);
   case TAR_HARDLINK:
     return apply_hardlink(target, parent, name, entry, error);
+  case TAR_GLOBAL:
+    /* Stock Podman takes it for an entry until it has made room for it. */
+    remove_entry(target, parent, name);
+    return TRUE;
   default:
     return apply_device(target, parent, name, entry, error);
   }

@@ -238,11 +238,6 @@ read_extension(TarReader *reader, GError **error)
     pax = tar_pax_parse(body, size, error);
     if (pax == NULL)
       return FALSE;
-    /* Global headers are checked and, as in archive/tar, not obeyed. */
-    if (reader->header.type == 'g') {
-      tar_pax_free(pax);
-      return TRUE;
-    }
     tar_pax_free(reader->pax);
     reader->pax = pax;
     return TRUE;
@@ -282,6 +277,10 @@ read_header(TarReader *reader, gboolean *ret_end, const guint8 **ret_block, GErr
     }
     if (!read_extension(reader, error))
       return FALSE;
+    if (reader->header.type == 'g') {
+      *ret_end = FALSE;
+      return TRUE;
+    }
   }
 }
 
@@ -531,6 +530,11 @@ tar_reader_next(TarReader *reader, const TarEntry **ret_entry, GError **error)
     return TRUE;
   }
   entry_merge(reader);
+  if (reader->header.type == 'g') {
+    reader->entry.type = TAR_GLOBAL;
+    *ret_entry = &reader->entry;
+    return TRUE;
+  }
   if (!entry_set_type(reader, error) || !entry_set_content(reader, block, error))
     return FALSE;
   *ret_entry = &reader->entry;

@@ -21,6 +21,7 @@ typedef enum {
   TAR_BLOCK,
   TAR_DIRECTORY,
   TAR_FIFO,
+  TAR_GLOBAL, /* a global pax header: checked, not obeyed, but archive/tar has it for an entry */
 } TarType;
 
 /* All that it points to is the reader's, and valid until the next tar_reader_next(). */
