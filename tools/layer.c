@@ -416,6 +416,25 @@ charge_entry(LayerTarget *target, const TarEntry *entry, GError **error)
   return blob_budget_take(target->budget, entry->holes, error);
 }
 
+gboolean
+layer_apply_tar(LayerTarget *target, TarFill fill, void *data, GError **error)
+{
+  g_autoptr(TarReader) reader = tar_reader_new(fill, NULL, data);
+  const TarEntry *entry;
+
+  target->layer++;
+  for (;;) {
+    if (!tar_reader_next(reader, &entry, error))
+      return FALSE;
+    if (entry == NULL)
+      return TRUE;
+    if (!charge_entry(target, entry, error) || !apply_entry(target, reader, entry, error)) {
+      g_prefix_error(error, "%s: ", entry->path);
+      return FALSE;
+    }
+  }
+}
+
 static gboolean
 fill_from_stream(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
 {
@@ -425,19 +444,6 @@ fill_from_stream(void *data, const guint8 **ret_piece, gsize *ret_size, GError *
 gboolean
 layer_apply(LayerTarget *target, BlobStream *stream, GError **error)
 {
-  g_autoptr(TarReader) reader = tar_reader_new(fill_from_stream, NULL, stream);
-  const TarEntry *entry;
-
-  target->layer++;
-  for (;;) {
-    if (!tar_reader_next(reader, &entry, error))
-      return FALSE;
-    if (entry == NULL)
-      break;
-    if (!charge_entry(target, entry, error) || !apply_entry(target, reader, entry, error)) {
-      g_prefix_error(error, "%s: ", entry->path);
-      return FALSE;
-    }
-  }
-  return blob_stream_drain(stream, error);
+  return layer_apply_tar(target, fill_from_stream, stream, error) &&
+         blob_stream_drain(stream, error);
 }

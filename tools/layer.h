@@ -22,6 +22,7 @@
 
 #include "blob.h"
 #include "stage.h"
+#include "tar-reader.h"
 #include "tree.h"
 
 /* What an image may have at most, beside its bytes: a stranger's layers cost memory by the entry.
@@ -41,6 +42,10 @@ typedef struct {
 /* A tree as it is before the first layer: "/" is 0555 root:root. */
 Tree *layer_new_tree(void);
 
-/* Applies the layer @stream to @target, reading it to its end. INVALID, naming the entry, for
- * anything that is malformed or forbidden. */
+/* Applies the layer that @fill gives with @data to @target; what follows the tar's end is not read.
+ * INVALID, naming the entry, for anything that is malformed or forbidden. */
+gboolean layer_apply_tar(LayerTarget *target, TarFill fill, void *data, GError **error);
+
+/* Applies the layer @stream to @target, reading it to its end, so that its digests are
+ * verified. */
 gboolean layer_apply(LayerTarget *target, BlobStream *stream, GError **error);

@@ -4,11 +4,17 @@
 #include "scratch.h"
 #include "util.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
+
+/* Not so short that a directory of the user's could be called that. */
+#define SCRATCH_PREFIX "nixstore-scratch-"
 
 static GMutex scratch_lock;
 static GPtrArray *scratch_paths; /* of char *, what is to be removed; under scratch_lock */
@@ -31,15 +37,55 @@ wait_for_good(void)
     pause();
 }
 
+/* A scratch directory's owner holds a lock on it: what can be locked is a dead process's. Whether
+ * @path still is the locked directory @fd: somebody may have thought so of it just now. */
+static gboolean
+lock_directory(const char *path, int fd)
+{
+  struct stat locked, named;
+  return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &locked) == 0 && lstat(path, &named) == 0 &&
+         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+}
+
+/* Removes what a process that was killed has left in @parent. Fails silently: it is not our doing.
+ */
+static void
+remove_stale(const char *parent)
+{
+  DIR *directory = opendir(parent);
+  const struct dirent *entry;
+  while (directory && (entry = readdir(directory)) != NULL) {
+    if (!g_str_has_prefix(entry->d_name, SCRATCH_PREFIX) ||
+        strlen(entry->d_name) != strlen(SCRATCH_PREFIX "XXXXXX"))
+      continue;
+    autofd int fd =
+        openat(dirfd(directory), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0)
+      util_remove_tree(dirfd(directory), entry->d_name, NULL);
+  }
+  if (directory)
+    closedir(directory);
+}
+
 typedef gboolean (*MakeFunction)(char *template, int *ret_fd);
 
 static gboolean
 make_directory(char *template, int *ret_fd)
 {
-  if (!mkdtemp(template))
-    return FALSE;
-  *ret_fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  return *ret_fd >= 0;
+  gsize prefix = strlen(template) - strlen("XXXXXX");
+  for (int attempt = 0; attempt < 100; attempt++) {
+    memset(template + prefix, 'X', strlen("XXXXXX"));
+    if (!mkdtemp(template))
+      return FALSE;
+    autofd int fd = open(template, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && lock_directory(template, fd)) {
+      *ret_fd = util_steal_fd(&fd);
+      return TRUE;
+    }
+  }
+  return FALSE;
 }
 
 static gboolean
@@ -77,8 +123,9 @@ scratch_new(GError **error)
   const char *parent = g_getenv("TMPDIR");
   if (!parent || *parent != '/')
     parent = "/var/tmp";
+  remove_stale(parent);
   Scratch *scratch =
-      scratch_make(g_build_filename(parent, "nixstore-XXXXXX", NULL), make_directory);
+      scratch_make(g_build_filename(parent, SCRATCH_PREFIX "XXXXXX", NULL), make_directory);
   if (!scratch)
     util_error_errno(error, "make a temporary directory in %s", parent);
   return scratch;

@@ -12,7 +12,8 @@ typedef struct {
   int fd;     /* the directory, or the file, open for reading and writing */
 } Scratch;
 
-/* A new directory, mode 0700, under $TMPDIR or /var/tmp. */
+/* A new directory, mode 0700, under $TMPDIR or /var/tmp. Those that killed processes of ours have
+ * left there go first: a lock, which ends with its process, tells them apart. */
 Scratch *scratch_new(GError **error);
 
 /* Removes the directory and all beneath it. */
