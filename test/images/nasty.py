@@ -9,7 +9,7 @@ them is written down in test/podman/fidelity.sh.
 import os
 import struct
 
-from tarraw import TarWriter
+from tarraw import TarWriter, header, pad, pax_record
 
 S = 10 ** 9
 T0 = 1_500_000_000 * S          # an ordinary time: 2017
@@ -397,7 +397,9 @@ def nasty_gnu_sparse(d):
 def nasty_global(d):
     """A pax global header: ignored, as stock Podman does."""
     def one(t):
-        t.pax_header([("comment", "of git archive"), ("uid", "77"), ("mtime", "1")], b"g")
+        data = b"".join(pax_record(k, v) for k, v in (
+            ("comment", "of git archive"), ("uid", "77"), ("mtime", "1")))
+        t.raw(header(b"pax_global_header", b"g", size=len(data)) + pad(data))
         t.add("after", data=b"x", uid=1, mtime=T0)
     return [layer(d + "/1", base_dirs, one)]
 
