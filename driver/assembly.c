@@ -33,8 +33,7 @@ static const AssemblyWay assembly_ways[] = {
 typedef struct {
   const MountPlan *plan;
   const AssemblyWay *way;
-  AssemblyOpenIndex open_index;
-  void *data;
+  const AssemblyIndex *index;
   int userns_fd;  /* -1: ids are not mapped */
   GArray *lowers; /* of int, owned */
   GArray *data_layers;
@@ -153,7 +152,7 @@ assembly_open_layers(Assembly *assembly, GError **error)
   for (char **path = plan->lowers; *path; path++)
     if (!assembly_open_lower(assembly, *path, error))
       return FALSE;
-  for (char **path = plan->data; *path; path++)
+  for (char **path = plan->data; *path && !assembly->index->is_whole; path++)
     if (!assembly_open_data(assembly, *path, error))
       return FALSE;
   return assembly_open_upper(assembly, error);
@@ -163,15 +162,27 @@ assembly_open_layers(Assembly *assembly, GError **error)
 static int
 assembly_open_index(Assembly *assembly, GError **error)
 {
-  autofd int fd = assembly->open_index(assembly->data, error);
+  autofd int fd = assembly->index->open(assembly->index->data, error);
 
   if (fd < 0)
     return -1;
-  if (assembly->userns_fd >= 0 && !mountapi_set_idmap(fd, assembly->userns_fd, error)) {
+  if (assembly->userns_fd >= 0 && !assembly->index->is_whole &&
+      !mountapi_set_idmap(fd, assembly->userns_fd, error)) {
     g_prefix_error(error, "index: ");
     return -1;
   }
   if (assembly->way->attached && !mountapi_attach_private(fd, error))
+    return -1;
+  return util_steal_fd(&fd);
+}
+
+/* An index that is whole needs no overlay when nothing lies above it. */
+static int
+assembly_open_alone(Assembly *assembly, GError **error)
+{
+  autofd int fd = assembly->index->open(assembly->index->data, error);
+
+  if (fd < 0 || !mountapi_set_attributes(fd, assembly->plan->attributes, error))
     return -1;
   return util_steal_fd(&fd);
 }
@@ -239,13 +250,15 @@ assembly_create(Assembly *assembly, GError **error)
   if (plan->index == PLAN_INDEX_NONE)
     return assembly_create_overlay(assembly, FALSE, error);
 
+  gboolean is_base_alone = !plan->upper && assembly->lowers->len == 0;
+  if (is_base_alone && assembly->index->is_whole)
+    return assembly_open_alone(assembly, error);
   autofd int index_fd = assembly_open_index(assembly, error);
   if (index_fd < 0)
     return -1;
-  gboolean is_base_alone = !plan->upper && assembly->lowers->len == 0;
   if (is_base_alone)
     return assembly_create_base(assembly, index_fd, TRUE, error);
-  if (!assembly->way->one_step) {
+  if (!assembly->way->one_step && !assembly->index->is_whole) {
     int base_fd = assembly_create_base(assembly, index_fd, FALSE, error);
     if (base_fd < 0)
       return -1;
@@ -342,13 +355,13 @@ assembly_try_ways(Assembly *assembly, GError **error)
 }
 
 gboolean
-assembly_mount(const MountPlan *plan, AssemblyOpenIndex open_index, void *data, int target_fd,
-               GError **error)
+assembly_mount(const MountPlan *plan, const AssemblyIndex *index, int target_fd, GError **error)
 {
-  Assembly assembly = {.plan = plan, .open_index = open_index, .data = data};
+  static const AssemblyIndex none;
+  Assembly assembly = {.plan = plan, .index = index ? index : &none};
   autofd int userns_fd = -1;
 
-  if (plan->uids) {
+  if (plan->uids && (plan->lowers[0] || !assembly.index->is_whole)) {
     userns_fd = idmap_open_userns(plan->uids, plan->gids, error);
     if (userns_fd < 0)
       return FALSE;

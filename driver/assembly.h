@@ -8,10 +8,16 @@
 
 #include "plan.h"
 
-/* Opens a detached mount of the index for an assembly; may be called again for another attempt. */
-typedef int (*AssemblyOpenIndex) (void *data, GError **error);
+/* How a plan's index comes to be mounted. */
+typedef struct {
+  /* Opens a detached mount of the index; may be called again for another attempt. */
+  int (*open)(void *data, GError **error);
+  void *data;
+  /* The mount shows contents and mapped ids by itself: no data layers, no idmapped mount. */
+  gboolean is_whole;
+} AssemblyIndex;
 
-/* Mounts @plan on @target_fd. @open_index gives the index's mount when the plan has one. UNSUPPORTED
- * when no way works. */
-gboolean assembly_mount (const MountPlan *plan, AssemblyOpenIndex open_index, void *data, int target_fd,
-                         GError **error);
+/* Mounts @plan on @target_fd. @index may be NULL when the plan has none. UNSUPPORTED when no way
+ * works. */
+gboolean assembly_mount(const MountPlan *plan, const AssemblyIndex *index, int target_fd,
+                        GError **error);

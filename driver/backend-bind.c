@@ -10,5 +10,5 @@
 gboolean
 backend_bind_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
 {
-  return assembly_mount(plan, NULL, NULL, target_fd, error);
+  return assembly_mount(plan, NULL, target_fd, error);
 }

@@ -60,10 +60,11 @@ backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError *
 {
   g_autoptr(GError) local = NULL;
   ErofsSource source = {index_fd, mountapi_is_disabled("erofs-file")};
+  const AssemblyIndex index = {.open = erofs_open_index, .data = &source};
 
   /* From a file where that works; else (no EROFS on files before 6.12, none on tmpfs or overlayfs,
    * a limit on stacked filesystems) from a loop device. */
-  if (assembly_mount(plan, erofs_open_index, &source, target_fd, &local))
+  if (assembly_mount(plan, &index, target_fd, &local))
     return TRUE;
   if (source.by_loop || plan->index == PLAN_INDEX_NONE ||
       !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED)) {
@@ -72,7 +73,7 @@ backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError *
   }
   source.by_loop = TRUE;
   GError *by_loop = NULL;
-  if (assembly_mount(plan, erofs_open_index, &source, target_fd, &by_loop))
+  if (assembly_mount(plan, &index, target_fd, &by_loop))
     return TRUE;
   /* Where the file could be mounted, its error says what is really wrong. */
   g_propagate_error(error, source.file_failed ? by_loop : g_steal_pointer(&local));

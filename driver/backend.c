@@ -9,6 +9,7 @@
 
 static const Backend backend_rows[] = {
     {"erofs", TRUE, TRUE, backend_erofs_mount},
+    {"fuse", TRUE, TRUE, backend_fuse_mount},
     {"bind", FALSE, FALSE, backend_bind_mount},
 };
 

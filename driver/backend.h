@@ -26,4 +26,5 @@ const Backend *backend_list (gsize *ret_count);
 const Backend *backend_find (const char *mode, GError **error);
 
 gboolean backend_erofs_mount (const MountPlan *plan, int index_fd, int target_fd, GError **error);
+gboolean backend_fuse_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error);
 gboolean backend_bind_mount (const MountPlan *plan, int index_fd, int target_fd, GError **error);

@@ -217,7 +217,7 @@ main_run(Options *options, GError **error)
     options->target = g_canonicalize_filename(given, NULL);
   }
   if (!main_mount(options, &channel, &server, error)) {
-    share_close(&share);
+    share_abandon(&share);
     return FALSE;
   }
   util_close_fd(&options->pass_fd);

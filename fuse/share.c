@@ -99,18 +99,32 @@ share_forget(Share *share)
   g_clear_pointer(&share->name, g_free);
 }
 
-void
-share_close(Share *share)
+static void
+share_remove(const Share *share)
 {
   struct stat st;
 
+  if (fstatat(share->directory, share->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+      st.st_dev == share->device && st.st_ino == share->inode)
+    unlinkat(share->directory, share->name, 0);
+}
+
+void
+share_close(Share *share)
+{
   if (share->listener < 0)
     return;
   /* First of all: who holds the lock may be waiting for our answer. */
   util_close_fd(&share->listener);
-  if (flock(share->directory, LOCK_EX) == 0 &&
-      fstatat(share->directory, share->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-      st.st_dev == share->device && st.st_ino == share->inode)
-    unlinkat(share->directory, share->name, 0);
+  if (flock(share->directory, LOCK_EX) == 0)
+    share_remove(share);
+  share_forget(share);
+}
+
+void
+share_abandon(Share *share)
+{
+  if (share->listener >= 0)
+    share_remove(share);
   share_forget(share);
 }

@@ -40,5 +40,8 @@ void share_answer(const Share *share, const Channel *channel);
 /* Stops listening; in a process that is not the one to clean up. */
 void share_forget(Share *share);
 
-/* Stops listening and removes the socket, if it is still ours. */
+/* Stops listening and removes the socket, if it is still ours. Takes the lock. */
 void share_close(Share *share);
+
+/* The same for a server that could not start: who starts it holds the lock and waits for it. */
+void share_abandon(Share *share);

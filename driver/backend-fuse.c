@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Mode fuse: the index and the store's files as a FUSE filesystem, which one process serves for all
+ * containers of the image.
+ */
+#include "config.h"
+
+#include "backend.h"
+
+#include "assembly.h"
+#include "fuseserver.h"
+#include "util.h"
+
+typedef struct {
+  FuseserverImage image;
+  int first_fd; /* as long as it is open, the server stays */
+  gboolean is_used;
+} FuseSource;
+
+static int
+fuse_open_index(void *data, GError **error)
+{
+  FuseSource *source = data;
+
+  if (source->is_used)
+    return fuseserver_mount(&source->image, FALSE, error);
+  source->is_used = TRUE;
+  int fd = fcntl(source->first_fd, F_DUPFD_CLOEXEC, 3);
+  if (fd < 0)
+    util_error_errno(error, "duplicate the descriptor of a mount");
+  return fd;
+}
+
+gboolean
+backend_fuse_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
+{
+  FuseSource source = {
+      .image = {.index_fd = index_fd, .data = plan->data, .uids = plan->uids, .gids = plan->gids},
+  };
+  const AssemblyIndex index = {.open = fuse_open_index, .data = &source, .is_whole = TRUE};
+  autofd int first_fd = -1;
+
+  /* Before the assembly goes through mount namespaces, in which a server would be caught. */
+  if (plan->index != PLAN_INDEX_NONE) {
+    first_fd = fuseserver_mount(&source.image, TRUE, error);
+    if (first_fd < 0)
+      return FALSE;
+  }
+  source.first_fd = first_fd;
+  return assembly_mount(plan, &index, target_fd, error);
+}

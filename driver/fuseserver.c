@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "fuseserver.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "idmap.h"
+#include "settings.h"
+#include "util.h"
+
+#define FUSESERVER_PROGRAM "nixstore-fuse"
+/* Hexadecimal digits of the digest that a socket is named by. */
+#define FUSESERVER_KEY_SIZE 32
+/* A server that is there answers in a fraction of a millisecond; one that was stopped never. */
+#define FUSESERVER_PATIENCE 5
+/* Descriptors of the program that is started. */
+#define FUSESERVER_FD_PASS 3
+#define FUSESERVER_FD_INDEX 4
+#define FUSESERVER_MAX_MESSAGE 4096
+
+static void
+fuseserver_append_ranges(GString *text, const char *name, const GArray *ranges)
+{
+  for (guint i = 0; ranges && i < ranges->len; i++) {
+    const IdRange *range = &g_array_index(ranges, IdRange, i);
+    g_string_append_printf(text, "%s%u:%u:%u", i ? ":" : name, range->container, range->host,
+                           range->size);
+  }
+}
+
+static void
+fuseserver_append_file(GString *text, const struct stat *st)
+{
+  g_string_append_printf(
+      text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld\n",
+      (guint64)st->st_dev, (guint64)st->st_ino, (gint64)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+}
+
+/* What makes two filesystems the same, and who may use them. */
+static char *
+fuseserver_key(const FuseserverImage *image, GError **error)
+{
+  g_autoptr(GString) text = g_string_new("fuse " PACKAGE_VERSION "\n");
+  struct stat st;
+
+  if (fstat(image->index_fd, &st) < 0) {
+    util_error_errno(error, "look at the index");
+    return NULL;
+  }
+  fuseserver_append_file(text, &st);
+  for (char **path = image->data; *path; path++) {
+    g_string_append_printf(text, "%s\n", *path);
+    if (stat(*path, &st) < 0) {
+      util_error_errno(error, "look at the data directory %s", *path);
+      return NULL;
+    }
+    fuseserver_append_file(text, &st);
+  }
+  fuseserver_append_ranges(text, "uids ", image->uids);
+  fuseserver_append_ranges(text, "gids ", image->gids);
+  /* A mount belongs to the user namespace that it was made in. */
+  if (stat("/proc/self/ns/user", &st) == 0)
+    g_string_append_printf(text, "\nuser namespace %" G_GUINT64_FORMAT "\n", (guint64)st.st_ino);
+  char *key = util_sha256_hex(text->str, text->len);
+  key[FUSESERVER_KEY_SIZE] = '\0';
+  return key;
+}
+
+/* The directory of the sockets; NULL without an error where there is none for this user: then each
+ * mount has a server of its own. */
+static char *
+fuseserver_directory(void)
+{
+  const char *runtime = g_getenv("XDG_RUNTIME_DIR");
+
+  if (settings_process_is_root())
+    return g_strdup("/run/nixstore");
+  return runtime && *runtime == '/' ? g_build_filename(runtime, "nixstore", NULL) : NULL;
+}
+
+/* Opens the directory and waits for the lock on it; -1 with or without an error. */
+static int
+fuseserver_lock(const char *directory, GError **error)
+{
+  struct stat st;
+
+  if (!directory || !util_make_directory(directory, 0700, error))
+    return -1;
+  autofd int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) < 0) {
+    util_error_errno(error, "open the directory %s", directory);
+    return -1;
+  }
+  /* Where only we could write there is nothing of others; now they cannot look in either. */
+  if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) ||
+      ((st.st_mode & 077) && fchmod(fd, 0700) < 0)) {
+    util_error(error, NIXSTORE_ERROR_UNTRUSTED, "%s must belong to you alone (mode 0700)",
+               directory);
+    return -1;
+  }
+  while (flock(fd, LOCK_EX) < 0) {
+    if (errno != EINTR) {
+      util_error_errno(error, "lock the directory %s", directory);
+      return -1;
+    }
+  }
+  return util_steal_fd(&fd);
+}
+
+/* Takes a mount from the connection @fd; -1 when none comes. */
+static int
+fuseserver_receive(int fd)
+{
+  char byte;
+  int mount_fd = -1;
+  struct iovec part = {.iov_base = &byte, .iov_len = 1};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {.bytes = {0}};
+  struct msghdr message = {.msg_iov = &part,
+                           .msg_iovlen = 1,
+                           .msg_control = control.bytes,
+                           .msg_controllen = sizeof control.bytes};
+  gssize size;
+
+  do
+    size = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  while (size < 0 && errno == EINTR);
+  const struct cmsghdr *header = size == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+  if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+      header->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(&mount_fd, CMSG_DATA(header), sizeof mount_fd);
+  return mount_fd;
+}
+
+/* Asks the server that listens at @name; -1 when there is none, or it is leaving. */
+static int
+fuseserver_ask(int directory, const char *name)
+{
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  struct timeval patience = {.tv_sec = FUSESERVER_PATIENCE};
+  autofd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+  g_snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", directory, name);
+  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+      setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 ||
+      connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    return -1;
+  return fuseserver_receive(fd);
+}
+
+/* Installed beside us, and so it is in a build tree. */
+static char *
+fuseserver_program(void)
+{
+  g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+  g_autofree char *directory = self ? g_path_get_dirname(self) : NULL;
+  char *beside = directory ? g_build_filename(directory, FUSESERVER_PROGRAM, NULL) : NULL;
+
+  if (beside && access(beside, X_OK) == 0)
+    return beside;
+  g_free(beside);
+  return g_strdup(PKGLIBEXECDIR "/" FUSESERVER_PROGRAM);
+}
+
+static void
+fuseserver_add(GPtrArray *argv, const char *name, const char *value)
+{
+  g_ptr_array_add(argv, g_strconcat(name, value, NULL));
+}
+
+static void
+fuseserver_add_mapping(GPtrArray *argv, const char *name, const GArray *ranges)
+{
+  g_autoptr(GString) text = g_string_new(NULL);
+
+  fuseserver_append_ranges(text, name, ranges);
+  if (text->len)
+    g_ptr_array_add(argv, g_strdup(text->str));
+}
+
+static GPtrArray *
+fuseserver_arguments(const FuseserverImage *image, const char *socket_path)
+{
+  GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
+
+  g_ptr_array_add(argv, fuseserver_program());
+  fuseserver_add(argv, "--pass-fd=", G_STRINGIFY(FUSESERVER_FD_PASS));
+  fuseserver_add(argv, "--index=/proc/self/fd/", G_STRINGIFY(FUSESERVER_FD_INDEX));
+  for (char **path = image->data; *path; path++)
+    fuseserver_add(argv, "--data=", *path);
+  fuseserver_add_mapping(argv, "--uidmapping=", image->uids);
+  fuseserver_add_mapping(argv, "--gidmapping=", image->gids);
+  if (socket_path)
+    fuseserver_add(argv, "--socket=", socket_path);
+  g_ptr_array_add(argv, NULL);
+  return argv;
+}
+
+/* The child: becomes the server's program, with nothing of ours but what it needs. Podman's own
+ * descriptors among them would keep Podman waiting for as long as the server lives. */
+static void
+fuseserver_exec(char *const *argv, int pass_fd, int index_fd, int error_fd)
+{
+  /* Out of the way of the numbers that they are to have. */
+  int pass = fcntl(pass_fd, F_DUPFD, 16), index = fcntl(index_fd, F_DUPFD, 16),
+      message = fcntl(error_fd, F_DUPFD, 16), null = open("/dev/null", O_RDWR);
+
+  if (pass < 0 || index < 0 || message < 0 || null < 0 || dup2(message, STDERR_FILENO) < 0 ||
+      dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+      dup2(pass, FUSESERVER_FD_PASS) < 0 || dup2(index, FUSESERVER_FD_INDEX) < 0)
+    _exit(127);
+  close_range(FUSESERVER_FD_INDEX + 1, ~0U, 0);
+  execv(argv[0], argv);
+  dprintf(STDERR_FILENO, "start %s: %s\n", argv[0], strerror(errno));
+  _exit(127);
+}
+
+/* All that the program says before it goes into the background, on one line. */
+static char *
+fuseserver_read_message(int fd)
+{
+  char buffer[FUSESERVER_MAX_MESSAGE];
+  gsize used = 0;
+  gssize size;
+
+  while (used < sizeof buffer - 1 &&
+         ((size = read(fd, buffer + used, sizeof buffer - 1 - used)) > 0 ||
+          (size < 0 && errno == EINTR)))
+    used += size > 0 ? (gsize)size : 0;
+  buffer[used] = '\0';
+  g_strchomp(buffer);
+  const char *text = buffer;
+  if (g_str_has_prefix(text, FUSESERVER_PROGRAM ": "))
+    text += strlen(FUSESERVER_PROGRAM ": ");
+  return util_escape(text);
+}
+
+/* Starts a server and takes its first mount. */
+static int
+fuseserver_start(const FuseserverImage *image, const char *socket_path, GError **error)
+{
+  g_autoptr(GPtrArray) argv = fuseserver_arguments(image, socket_path);
+  int pass[2], message[2];
+
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pass) < 0) {
+    util_error_errno(error, "make a pair of sockets");
+    return -1;
+  }
+  autofd int ours = pass[0], theirs = pass[1];
+  if (pipe2(message, O_CLOEXEC) < 0) {
+    util_error_errno(error, "make a pipe");
+    return -1;
+  }
+  autofd int reader = message[0], writer = message[1];
+  pid_t child = fork();
+  if (child == 0)
+    fuseserver_exec((char *const *)argv->pdata, theirs, image->index_fd, writer);
+  util_close_fd(&theirs);
+  util_close_fd(&writer);
+  if (child < 0) {
+    util_error_errno(error, "start " FUSESERVER_PROGRAM);
+    return -1;
+  }
+  int mount_fd = fuseserver_receive(ours);
+  /* What we wait for is gone into the background, or dead. */
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+    ;
+  if (mount_fd < 0) {
+    g_autofree char *text = fuseserver_read_message(reader);
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "%s",
+               *text ? text : FUSESERVER_PROGRAM " gave no mount");
+  }
+  return mount_fd;
+}
+
+int
+fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **error)
+{
+  g_autofree char *key = fuseserver_key(image, error);
+  g_autofree char *directory = fuseserver_directory();
+  g_autofree char *socket_path = NULL;
+  GError *local = NULL;
+
+  if (!key)
+    return -1;
+  autofd int lock = fuseserver_lock(directory, &local);
+  if (local) {
+    g_propagate_error(error, local);
+    return -1;
+  }
+  if (lock >= 0) {
+    int fd = fuseserver_ask(lock, key);
+    if (fd >= 0)
+      return fd;
+    socket_path = g_build_filename(directory, key, NULL);
+  }
+  if (may_start)
+    return fuseserver_start(image, socket_path, error);
+  util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "the FUSE server gives no further mount");
+  return -1;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Mounts of the FUSE filesystem of an image: nixstore-fuse(8) is started when no server for the
+ * same image and mapping of this user is there yet. The other end is fuse/share. Stands on idmap,
+ * settings and util.
+ *
+ * A server listens at <runtime directory>/nixstore/<key>; it is found and started under an
+ * exclusive flock(2) on that directory, so that two who come at once get one server. It leaves by
+ * itself when the kernel has no mount of its filesystem any more, wherever those went. Who comes
+ * while it is leaving gets no mount, and starts another.
+ */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+  int index_fd;              /* the index, a regular file */
+  char **data;               /* the directories that hold the contents */
+  const GArray *uids, *gids; /* of IdRange; NULL: not mapped */
+} FuseserverImage;
+
+/* A detached mount of the filesystem of @image, ids mapped. UNSUPPORTED where FUSE cannot be used.
+ * A server that is started lives in this process's mount namespace, so that must not be a passing
+ * one; with @may_start FALSE only a server that is there already gives one. */
+int fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **error);

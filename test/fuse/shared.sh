@@ -1,0 +1,129 @@
+#!/bin/bash
+# timeout: 300
+# nixstore-mount in mode fuse: what mode erofs shows, one server for all mounts of an image, and
+# nothing left after the last.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$SRCDIR/test/mount/lib.sh"
+# shellcheck source=lib.sh
+. "$SRCDIR/test/fuse/lib.sh"
+mount_setup
+tap_need_file /dev/fuse "$FUSE" "$LISTING"
+# Sockets of our own.
+mount -t tmpfs -o mode=755 tmpfs /run
+tap_on_exit shared_stop
+
+# Servers of an image in our store: in this mount namespace.
+servers() {
+  local p
+  for p in $(pgrep -x "${1:-nixstore-fuse}"); do
+    [ "$(readlink "/proc/$p/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] && echo "$p"
+  done
+}
+shared_stop() { unmount_beneath "$T"; gone || kill -9 $(servers nixstore-keeper) $(servers); }
+gone() {
+  local i
+  for i in {1..50}; do
+    [ -n "$(servers)$(servers nixstore-keeper)$(ls /run/nixstore)" ] || return 0
+    sleep 0.1
+  done
+  echo "left: $(servers) $(servers nixstore-keeper) $(ls /run/nixstore)"
+  return 1
+}
+
+small_image one
+reference
+REF=$LINK REF_DIR=$LAYER
+nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
+mounted() { mounts_beneath "$T" | grep -c '^'"$T"'/\(a\|ro\|many/.*\|s[0-9]*\)$'; }
+fuse() { local target=$1; shift; mkdir -p "$target"; mount_program --mode=fuse "$@" "$target"; }
+
+check "mode erofs, to compare with" mount_program --mode=erofs -o "lowerdir=$REF,$(upper e)" "$TARGET"
+"$LISTING" "$TARGET" >"$T/erofs.list"
+umount "$TARGET"
+leak_mark
+
+check "mount with an upper" fuse "$T/a" -o "lowerdir=$REF,$(upper a),,volatile"
+is "an overlay" "$(findmnt -n -o FSTYPE "$T/a")" overlay
+"$LISTING" "$T/a" >"$T/a.list"
+same_file "the listing is that of mode erofs" "$T/a.list" "$T/erofs.list"
+check "copying up" sh -c "chmod 600 '$T/a/etc/shadow' && echo more >>'$T/a/etc/passwd' && rm '$T/a/empty'"
+is "what was copied up" "$(stat -c '%a %u:%g' "$T/a/etc/shadow") $(cat "$T/a/etc/passwd")" \
+  "600 0:42 passwd of one
+more"
+check "mount it read-only" fuse "$T/ro" -o "lowerdir=$REF:$(dirname "$REF_DIR")/empty"
+is "no overlay is needed for that" "$(findmnt -n -o FSTYPE,OPTIONS "$T/ro" | grep -c '^fuse.nixstore-fuse *ro')" 1
+"$LISTING" "$T/ro" >"$T/ro.list"
+same_file "the same listing" "$T/ro.list" "$T/erofs.list"
+for i in {1..18}; do fuse "$T/many/$i" -o "lowerdir=$REF,$(upper "$i")" || break; done
+is "twenty mounts" "$(mounted)" 20
+is "one server, one keeper, one socket" \
+  "$(servers | wc -l) $(servers nixstore-keeper | wc -l) $(find /run/nixstore -type s | wc -l)" "1 1 1"
+map=uidmapping=:0:100000:500:500:300000:65036,gidmapping=:0:100000:40:40:200000:1000
+layer
+if fuse "$T/mapped" -o "lowerdir=$REF:$LAYER/../empty,$map"; then
+  is "ids go through a mapping of several ranges" \
+    "$(cd "$T/mapped" && stat -c '%u:%g' etc/shadow dir etc | paste -sd ' ')" \
+    "100000:200002 300500:200960 100000:100000"
+  is "of which another server takes care" "$(servers | wc -l)" 2
+else
+  tap_not_ok "mount with a mapping"
+fi
+unmount_beneath "$T/many"; umount "$T/mapped" "$T/ro"
+is "the last mount keeps it" "$(cat "$T/a/dir/sub/deep")" deep
+umount "$T/a"
+check "then server, keeper and socket go" gone
+assert_nothing_left "nothing is left"
+
+# Someone comes at every moment of its leaving, and two at once come to nothing.
+cycle() {
+  local i
+  for i in {1..25}; do
+    fuse "$T/r$1" -o "lowerdir=$REF,$(upper "r$1")" || { echo "mount failed"; return 1; }
+    [ "$(cat "$T/r$1/dir/sub/deep")" = deep ] || { echo "wrong content"; return 1; }
+    umount "$T/r$1" || return 1
+  done
+}
+for i in 1 2 3 4; do cycle "$i" >"$T/cycle.$i" 2>&1 & pids="${pids-} $!"; done
+failures=0
+for p in $pids; do wait "$p" || failures=$((failures + 1)); done
+is "a hundred mounts and unmounts, four at once" "$failures $(cat "$T"/cycle.*)" "0 "
+check "all is gone again" gone
+for i in {1..10}; do (fuse "$T/s$i" -o "lowerdir=$REF,$(upper "s$i")" || echo "failed" >>"$T/start.err") & done
+wait
+is "ten first starts at once" "$(cat "$T/start.err" 2>/dev/null; mounted) $(servers | wc -l)" "10 1"
+
+kill -9 $(servers)
+is "a server that was killed is replaced" "$(cat "$T/s1/etc/passwd")" "passwd of one"
+kill -9 $(servers nixstore-keeper)
+is "without its keeper it goes on" "$(cat "$T/s2/etc/passwd")" "passwd of one"
+check "a start then gets a new one" fuse "$T/new" -o "lowerdir=$REF,$(upper new)"
+is "which is another" "$(servers | wc -l)" 2
+unmount_beneath "$T"
+check "both go" gone
+
+chmod 1777 /run/nixstore
+check_fails "a directory that others may write to is refused" 1 "must belong to you alone" \
+  fuse "$T/a" -o "lowerdir=$REF,$(upper b)"
+chmod 700 /run/nixstore
+cat >"$T/without" <<END
+mount --bind /dev/null /dev/fuse && cd "$HOME_DIR" &&
+  exec "$NIXSTORE_MOUNT" --mode=fuse -o "lowerdir=$REF,$(upper c)" "$T/a"
+END
+check_fails "an error of the server is nixstore-mount's" 1 "^nixstore-mount: .*filesystem" \
+  unshare -m sh "$T/without"
+# The best that works.
+export NIXSTORE_TEST_DISABLE=one-step,detached-layers,layer-descriptors,layer-names,classic-mount
+check_fails "nothing works where all is disabled" 1 "." mount_program --mode=auto -o "lowerdir=$REF,$(upper d)" "$TARGET"
+unset NIXSTORE_TEST_DISABLE
+for without in one-step,detached-layers one-step,detached-layers,layer-descriptors \
+  one-step,detached-layers,layer-descriptors,layer-names; do
+  export NIXSTORE_TEST_DISABLE=$without
+  check "a kernel without $without" fuse "$T/old" -o "lowerdir=$REF,$(upper "old-${without//,/-}")"
+  "$LISTING" "$T/old" >"$T/old.list"
+  same_file "shows the same" "$T/old.list" "$T/erofs.list"
+  umount "$T/old"
+done
+unset NIXSTORE_TEST_DISABLE
+check "all is gone" gone
+tap_done
