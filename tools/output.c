@@ -28,7 +28,10 @@ output_field(const char *label, const char *value)
 char *
 output_size(guint64 size)
 {
-  return g_format_size_full(size, G_FORMAT_SIZE_IEC_UNITS);
+  /* GLib puts a no-break space between number and unit. */
+  g_autofree char *text = g_format_size_full(size, G_FORMAT_SIZE_IEC_UNITS);
+  g_auto(GStrv) parts = g_strsplit(text, "\302\240", -1);
+  return g_strjoinv(" ", parts);
 }
 
 json_t *

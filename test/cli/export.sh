@@ -1,0 +1,146 @@
+#!/bin/bash
+# timeout: 1200
+# nixstore export: an ordinary image again, which stock Podman shows as it shows the original.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$TESTLIB/handmade.sh"
+
+tap_need python3 nix-store
+tap_need_file "$NIXSTORE" "$LISTING"
+nix_private
+podman_setup
+mkdir "$T/hello" "$T/out"
+handmade_stage "$T/hello"
+P=$(handmade_add "$T/hello")
+cd "$T/out"
+leak_mark
+
+export_to() { "$NIXSTORE" export "$P" "$@"; }
+check "an oci-archive" export_to oci-archive:a.tar
+check "an oci directory" export_to oci:dir
+check "a docker-archive" export_to docker-archive:d.tar
+is "what is there" "$(ls)" "$(printf '%s\n' a.tar d.tar dir)"
+check "the same again" export_to oci-archive:b.tar
+check "gives the same bytes" cmp a.tar b.tar
+# Names, too, do not hang on the locale.
+check "in another locale" env LC_ALL=C "$NIXSTORE" export "$P" oci-archive:b.tar
+check "gives the same bytes there" cmp a.tar b.tar
+check "to standard output" bash -c "'$NIXSTORE' export '$P' oci-archive:- >b.tar"
+check "gives the same bytes there too" cmp a.tar b.tar
+check "zstd" export_to oci-archive:z.tar --compress zstd
+check "no compression" export_to oci-archive:n.tar --compress=none
+touch -d @1 a.tar
+check "an archive that is there is replaced" export_to oci-archive:a.tar
+check "by a new one" cmp a.tar b.tar
+mkdir empty
+check "an empty directory is used" export_to oci:empty:team/name:1
+
+# skopeo is the judge of the layouts, by what it says of them.
+skopeo_says() { skopeo inspect --config "$1" | python3 -c '
+import json, sys
+c = json.load(sys.stdin)
+print(len(c["rootfs"]["diff_ids"]), c["config"]["Entrypoint"], c["config"]["User"], c["created"],
+      [h.get("empty_layer", False) for h in c["history"]])'; }
+if command -v skopeo >/dev/null; then
+  said="1 ['/bin/hello'] 1000:1000 2020-09-13T12:26:40Z [True, True, False]"
+  for source in oci-archive:a.tar oci:dir oci:empty:localhost/team/name:1 oci-archive:z.tar oci-archive:n.tar docker-archive:d.tar; do
+    is "skopeo reads $source" "$(skopeo_says "$source")" "$said"
+  done
+  check "through skopeo to another transport" export_to dir:skopeo-dir
+  is "skopeo reads that" "$(skopeo_says dir:skopeo-dir)" "$said"
+  check_fails "skopeo fails" 1 'skopeo copy: .*127.0.0.1:1' export_to docker://127.0.0.1:1/a
+else
+  tap_skip "the layouts" "skopeo is not installed"
+fi
+layer=$(tar -xOf d.tar manifest.json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["Layers"][0])')
+is "the layer's names and attributes" "$(tar -xOf d.tar "$layer" | tar tvf - --utc --full-time --numeric-owner | sed 's/  */ /g')" \
+  "drwxr-xr-x 0/0 0 2020-09-13 12:26:40 ./
+drwxr-xr-x 0/0 0 2020-09-13 12:26:40 bin/
+-rwsr-xr-x 0/0 21 2020-09-13 12:26:40 bin/hello
+hrwsr-xr-x 0/0 0 2020-09-13 12:26:40 bin/hello2 link to bin/hello
+drwxr-xr-x 0/0 0 2020-09-13 12:26:40 dev/
+crw-rw-rw- 0/0 1,3 2020-09-13 12:26:40 dev/null
+drwxr-xr-x 0/0 0 2020-09-13 12:26:40 etc/
+lrwxrwxrwx 0/0 0 2020-09-13 12:26:40 etc/link -> shadow
+-rw-r----- 0/42 14 2020-09-13 12:26:40 etc/shadow"
+
+check_fails "no transport" 2 'is no destination' export_to out.tar
+check_fails "an unknown transport" 2 'is no destination' export_to frob:out.tar
+check_fails "no file" 2 'names no file' export_to oci-archive:
+check_fails "a directory to standard output" 2 'cannot go to standard output' export_to oci:-
+check_fails "an unknown compression" 2 'unknown compression' export_to oci-archive:x --compress lzma
+check_fails "compression in a docker-archive" 2 'not compressed' export_to docker-archive:x --compress gzip
+check_fails "a name that cannot be" 2 'no name for an image' export_to oci-archive:x:UPPER
+check_fails "a directory that is missing" 1 'write /nosuch/x: No such file' export_to oci-archive:/nosuch/x
+check_fails "a directory that is full" 1 'not an empty directory' export_to oci:dir
+check_fails "a device" 1 'no regular file' export_to oci-archive:/dev/full
+check_fails "standard output full" 1 'write standard output: No space' \
+  bash -c "sh -c \"'$NIXSTORE' export '$P' oci-archive:- 2>&3 >/dev/full\" 3>&2"
+check_fails "no image path" 1 'is not in the Nix store' "$NIXSTORE" export /etc oci-archive:x
+mkdir small
+mount -t tmpfs -o size=8k none small
+check_fails "no room" 1 'write small/x: No space left' export_to oci-archive:small/x --compress none
+is "nothing is left there" "$(ls small)" ""
+umount small
+assert_nothing_left "nothing is left"
+is "nothing but what was asked for" "$(ls)" \
+  "$(printf '%s\n' a.tar b.tar d.tar dir empty n.tar skopeo-dir small z.tar | if command -v skopeo >/dev/null; then cat; else grep -v skopeo; fi)"
+
+# Interrupted: a large file into a pipe that nobody reads would take for ever.
+mkdir "$T/large"; handmade_stage "$T/large"
+truncate -s 300M "$T/large/rootfs/large"
+chmod 444 "$T/large/rootfs/large"
+echo ./large >>"$T/large/ownership.mtree"
+handmade_seal "$T/large"
+LARGE=$(handmade_add "$T/large")
+for signal in TERM HUP; do
+  "$NIXSTORE" export "$LARGE" oci-archive:large.tar 2>/dev/null &
+  pid=$!
+  for _ in {1..100}; do [ -z "$(find . -name 'large.tar.*' -size +0)" ] || break; sleep 0.02; done
+  check "SIG$signal: it was at work" test -n "$(find . -name 'large.tar.*')"
+  kill -"$signal" $pid
+  wait $pid 2>/dev/null; rc=$?
+  check "SIG$signal ends it" test $rc -gt 128
+  is "SIG$signal: nothing is left" "$(find . -name 'large*')" ""
+done
+nix-store --delete "$LARGE" >/dev/null 2>&1
+
+# Fidelity: stock Podman's overlay driver lists the exported image (one layer, nothing copied) as the
+# drivers list the original; `/` aside, which overlay never takes from a layer.
+listing() {
+  "$1" run --rm --network=none --cap-add SYS_ADMIN,DAC_READ_SEARCH \
+    -v "$LISTING:/.listing:ro" "$2" /.listing | grep -v '^/ ' >"$3"
+}
+stock() {
+  local id
+  id=$("podman_$1" pull -q "$2" 2>"$3.err" | tail -n 1) && [ -n "$id" ] || return 1
+  listing "podman_$1" "$id" "$3"
+  "podman_$1" rmi -f "$id" >/dev/null
+}
+judge() {
+  local name=$1 compress=$2 source dir=$T/l/$1 path start
+  mkdir -p "$dir"
+  source=$(image "$name") || { tap_not_ok "$name: the image can be made"; return; }
+  path=$("$NIXSTORE" convert -q "$source" --name "$name" 2>"$dir/err") ||
+    { tap_not_ok "$name: convert" "$(cat "$dir/err")"; return; }
+  check "$name: verify" "$NIXSTORE" verify "$path"
+  check "$name: export" "$NIXSTORE" export "$path" "oci-archive:$dir/x.tar" --compress "$compress" || return
+  start=$(date +%s)
+  stock vfs "$source" "$dir/vfs" || { tap_not_ok "$name: stock vfs" "$(cat "$dir/vfs.err")"; return; }
+  stock overlay "$source" "$dir/overlay" || rm -f "$dir/overlay"
+  check "$name: stock Podman loads the export" stock overlay "oci-archive:$dir/x.tar" "$dir/got"
+  check "$name: and shows what it shows of the original" \
+    "$TESTLIB/compare-listings" --start "$start" "$dir/vfs" "$dir/overlay" "$dir/got"
+  check "$name: convert of the export" bash -c \
+    "'$NIXSTORE' convert -q 'oci-archive:$dir/x.tar' --name '$name' >'$dir/again'"
+  check "$name: gives the same tree" cmp "$path/ownership.mtree" "$(cat "$dir/again")/ownership.mtree"
+  check "$name: and files" diff -r --no-dereference "$path/rootfs" "$(cat "$dir/again")/rootfs"
+  rm -rf "$dir"
+}
+compress=gzip
+for name in ${EXPORT_IMAGES:-nasty nasty-links nasty-trusted many-layers}; do
+  judge "$name" $compress
+  if [ $compress = gzip ]; then compress=zstd; else compress=gzip; fi
+done
+cd /
+tap_done

@@ -1,0 +1,117 @@
+#!/bin/bash
+# nixstore list and inspect, and the settings.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$TESTLIB/handmade.sh"
+
+tap_need python3 nix-store
+tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
+nix_private
+podman_setup
+podman() { podman_mountprogram "$@"; }
+ours() { nixstore_for mountprogram "$@"; }
+podman info >/dev/null 2>&1
+json() { python3 -c "import json, sys; x = json.load(sys.stdin); print($1)"; }
+
+mkdir "$T/hello"
+handmade_stage "$T/hello"
+P=$(handmade_add "$T/hello")
+is "no image: only the header" "$(ours list | wc -l)" 1
+is "no image, as JSON" "$(ours list --json)" "[]"
+ours import -q "$P" >/dev/null
+ours import -q "$P" --name team/greeter:1 >/dev/null
+ID=$(podman image inspect --format '{{.Id}}' hello)
+NAR_SIZE=$(nix-store -q --size "$P")
+
+# An ordinary image, one that is built FROM ours, and one without a name.
+tar -C "$T" -cf "$T/plain.tar" hello/config.json
+podman import "$T/plain.tar" plain:1 >/dev/null 2>&1
+mkdir "$T/context"; echo new >"$T/context/new"
+printf 'FROM localhost/hello\nCOPY new /etc/new\nLABEL more=1\n' >"$T/context/Dockerfile"
+check "build FROM an image path" podman build -q --network=none -t built "$T/context"
+BUILT=$(podman image inspect --format '{{.Id}}' built)
+
+is "list, as JSON" "$(ours list --json | json 'sorted((i["id"], sorted(i["names"]), i["storePath"], i["present"], i["narSize"]) for i in x)')" \
+  "$(python3 -c "print(sorted([('$ID', ['localhost/hello:latest', 'localhost/team/greeter:1'], '$P', True, $NAR_SIZE), ('$BUILT', ['localhost/built:latest'], '$P', True, $NAR_SIZE)]))")"
+is "list: a line for each name" "$(ours list | sed 1d | sed 's/  */ /g' | sort)" "$(
+  for n in "hello:latest $ID" "team/greeter:1 $ID" "built:latest $BUILT"; do
+    read -r name id <<<"$n"
+    echo "localhost/$name ${id:0:12} 3.0 KiB $P"
+  done | sort)"
+check "list is quick: at most four of podman's own turns" python3 - "$NIXSTORE" "$PODMAN" "$T" "$RUNROOTS" <<'END'
+import subprocess, sys, time
+nixstore, podman, t, run = sys.argv[1:]
+where = ["--root", t + "/p/mp/root", "--runroot", run + "/mp", "--storage-driver", "overlay"]
+def best(*args):
+    times = []
+    for _ in range(5):
+        start = time.monotonic()
+        subprocess.run(args, check=True, stdout=subprocess.DEVNULL)
+        times.append(time.monotonic() - start)
+    return min(times)
+a, b = best(nixstore, "list", *where), best(podman, *where, "images")
+print(a, b)
+sys.exit(a > 4 * b)
+END
+
+is "inspect of the path and of the image say the same" \
+  "$(ours inspect hello | grep -v -e '^In Podman' -e '^  *localhost')" "$("$NIXSTORE" inspect "$P")"
+is "inspect, as JSON" "$(ours inspect --json hello | json '[x[k] for k in ("storePath", "formatVersion", "imageId", "manifestDigest", "narHash", "narSize", "tree")] + [x["podman"]["id"], x["config"]["config"]["Entrypoint"]]')" \
+  "$(python3 -c "print(['$P', 1, 'sha256:$(sha256sum <"$P/config.json" | cut -d' ' -f1)', 'sha256:$(sha256sum <"$P/ownership.mtree" | cut -d' ' -f1)', '$(nix-store -q --hash "$P")', $NAR_SIZE, {'entries': 9, 'directories': 4, 'files': 3, 'symlinks': 1, 'others': 1, 'contentSize': 35}, '$ID', ['/bin/hello']])")"
+is "inspect by ID" "$(ours inspect "${ID:0:12}" | grep '^Store path')" "Store path:     $P"
+is "inspect of an image built FROM it" "$(ours inspect built | grep '^Store path')" "Store path:     $P"
+check_fails "inspect of an ordinary image" 1 'plain:1 is an ordinary image' ours inspect plain:1
+check_fails "inspect of no image" 1 'podman image inspect: .*nosuch' ours inspect nosuch
+check_fails "inspect of no store path" 1 '/etc is not in the Nix store' ours inspect /etc
+
+# A layer that says what is not so: others are still listed.
+for layer in "$T"/p/mp/root/overlay/*/diff/.nixstore; do
+  cp "$layer/reference.json" "$T/reference.json"
+done
+echo '{"version":1,"storePath":"/etc"}' >"$layer/reference.json"
+is "a bad reference: the list goes on" "$(ours list 2>/dev/null | wc -l)" 1
+like "and says what it left out" "$(ours list 2>&1 >/dev/null)" 'left out: .*reference: `narHash. is missing'
+check_fails "inspect of it" 1 'reference' ours inspect hello
+sed "s/narHash\": \"sha256:./narHash\": \"sha256:0/; s/sha256:00/sha256:10/" "$T/reference.json" >"$layer/reference.json"
+check_fails "another NAR hash" 1 'hello refers to /nix/store/.* with the NAR hash .*, but the store has it with' ours inspect hello
+cp "$T/reference.json" "$layer/reference.json"
+
+# The path is gone, as after a root that was lost.
+rm "$T"/p/mp/root/overlay/*/nixstore-gcroot
+nix-store --gc >/dev/null 2>&1
+check "the path is gone" test ! -e "$P"
+is "list says so" "$(ours list | sed 1d | awk '{print $3}' | sort -u)" missing
+is "list says so, as JSON" "$(ours list --json | json '{(i["present"], i["narSize"]) for i in x}')" "{(False, None)}"
+check_fails "inspect says how to get it" 1 "does not have $P: fetch it" ours inspect hello
+mkdir -p "$P"
+is "a directory that the store does not know is not the path" "$(ours list | sed 1d | awk '{print $3}' | sort -u)" missing
+rmdir "$P"
+
+# ---- settings
+P=$(handmade_add "$T/hello")
+export XDG_CONFIG_HOME=$T/config
+conf=$XDG_CONFIG_HOME/nixstore/nixstore.conf
+mkdir -p "${conf%/*}"
+verify() { "$NIXSTORE" verify "$P"; }
+printf '# a comment\n[nixstore]\nnix_store = /nosuch/nix-store \n' >"$conf"
+check_fails "a file's setting is heeded" 1 'not as recorded' verify
+like "and named" "$("$NIXSTORE" verify "$P" 2>/dev/null)" '/nosuch/nix-store: not found: install nix-bin, or set nix_store in'
+check "the environment takes precedence" env NIXSTORE_NIX_STORE=nix-store "$NIXSTORE" verify "$P"
+printf '[nixstore]\nnix_stor = x\n' >"$conf"
+like "an unknown key" "$(verify 2>/dev/null)" "nixstore.conf: unknown key .nix_stor'"
+printf '[nixstor]\n' >"$conf"
+like "an unknown group" "$(verify 2>/dev/null)" "unknown group \[nixstor\]"
+printf 'nonsense\n' >"$conf"
+like "no key file" "$(verify 2>/dev/null)" 'nixstore.conf: '
+printf '[nixstore]\ncache = here\n' >"$conf"
+like "a relative path" "$(verify 2>/dev/null)" "cache must be an absolute path, not .here'"
+printf '[nixstore]\n' >"$conf"
+chmod 666 "$conf"
+like "others may write it" "$(verify 2>/dev/null)" 'refused, others may write it'
+chmod 644 "$conf"; chown 1 "$conf"
+like "another user's" "$(verify 2>/dev/null)" 'refused, others may write it'
+chown 0 "$conf"
+check "and then it is heeded again" verify
+printf '[nixstore]\nstore = /other/store/\n' >"$conf"
+check_fails "another store directory" 1 "$P is not in the Nix store /other/store\$" verify
+tap_done
