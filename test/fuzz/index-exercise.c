@@ -150,11 +150,12 @@ index_exercise(const guint8 *image, gsize size)
 void
 index_exercise_fix_checksum(guint8 *image, gsize size)
 {
-  guint8 *super = image + EROFS_SUPER_OFFSET;
   guint32 checksum = 0;
+  guint8 *super;
 
   if (size < EROFS_BLOCK_SIZE)
     return;
+  super = image + EROFS_SUPER_OFFSET;
   memcpy(super + G_STRUCT_OFFSET(ErofsSuper, checksum), &checksum, sizeof checksum);
   checksum = GUINT32_TO_LE(erofs_crc32c(G_MAXUINT32, super, EROFS_BLOCK_SIZE - EROFS_SUPER_OFFSET));
   memcpy(super + G_STRUCT_OFFSET(ErofsSuper, checksum), &checksum, sizeof checksum);

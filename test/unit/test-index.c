@@ -84,7 +84,11 @@ static void
 test_golden(void)
 {
   static const char *const golden[] = {
-      "066727360b08e901e93324e8d4f83279e58affd3f37af296f644d1a5c40db88d", "2b7d551bcd1331a516da2ddd65b89a7a3f3c360207ad1da5fa5208a4b12f648b", "616ed35225784457d12bd68513cf1b51bd8b5f4c923d2ad49910df67fc9c00ef", "aea03ab54b696d5d00f732a0e9806d45daebde599df7ea951da7f298e8674c38", "45fd972249a4302371d7c09cde65053559058bb569554305c33c8c10879e6cf6",
+      "066727360b08e901e93324e8d4f83279e58affd3f37af296f644d1a5c40db88d",
+      "2b7d551bcd1331a516da2ddd65b89a7a3f3c360207ad1da5fa5208a4b12f648b",
+      "616ed35225784457d12bd68513cf1b51bd8b5f4c923d2ad49910df67fc9c00ef",
+      "aea03ab54b696d5d00f732a0e9806d45daebde599df7ea951da7f298e8674c38",
+      "45fd972249a4302371d7c09cde65053559058bb569554305c33c8c10879e6cf6",
   };
   g_autofree char *path = scratch_path("index");
 
@@ -316,6 +320,46 @@ out:
   g_assert_cmpint(rmdir(target), ==, 0);
 }
 
+/* A hundred thousand entries in one directory: reader, fsck and kernel. */
+static void
+test_large_directory(void)
+{
+  g_autofree char *path = scratch_path("index"), *target = scratch_path("mnt");
+  g_autoptr(Tree) tree = tree_new();
+  g_autoptr(GError) error = NULL;
+  TreeNode *dir;
+
+  fixture_add(tree, "large", S_IFDIR | 0755);
+  dir = tree_lookup_path(tree, "large");
+  for (guint i = 0; i < 100000; i++) {
+    g_autofree char *name = g_strdup_printf("%u-%0*u", i, (int)(i % 40), 7);
+    g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG | 0644);
+
+    inode->size = i;
+    tree_insert(tree, dir, name, inode);
+  }
+  autofd int fd = index_check_write(tree, path);
+  g_autoptr(Index) index = index_open(fd, &error);
+  g_assert_no_error(error);
+  index_check_reader(index, tree);
+  run_judge("fsck.erofs", "-d3", path);
+  g_assert_cmpint(mkdir(target, 0700), ==, 0);
+  if (mount_index(path, target)) {
+    autofd int root = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    check_kernel_count(target, tree);
+    for (TreeNode *n = dir; n != NULL; n = tree_next(n, NULL)) {
+      g_autofree char *name = tree_node_path(n);
+      struct stat st;
+
+      g_assert_cmpint(fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW), ==, 0);
+      g_assert_cmpuint(st.st_ino, ==, n->inode->nid);
+    }
+    util_close_fd(&root);
+    g_assert_cmpint(umount2(target, 0), ==, 0);
+  }
+  g_assert_cmpint(rmdir(target), ==, 0);
+}
+
 static void
 check_redirect(const Index *index, const char *path, const char *expected)
 {
@@ -449,6 +493,7 @@ main(int argc, char **argv)
   g_test_add_func("/index/unwritable", test_unwritable);
   g_test_add_func("/index/fsck", test_fsck);
   g_test_add_func("/index/kernel", test_kernel);
+  g_test_add_func("/index/large-directory", test_large_directory);
   g_test_add_func("/index/overlay", test_overlay);
   g_test_add_func("/index/disk-full", test_disk_full);
   result = g_test_run();
