@@ -69,6 +69,13 @@ entry_name(Subject *s, guint number)
   return (char *)tail(s, "dir") + GUINT16_FROM_LE(dirent(s, number)->name_offset);
 }
 
+/* No NUL from @start to the end of the image. */
+static void
+fill_rest(Subject *s, char *start)
+{
+  memset(start, 'x', (gsize)(s->image->data + s->image->len - (guint8 *)start));
+}
+
 #define MUTATION(NAME, BODY)                                                                       \
   static void NAME(Subject *s)                                                                     \
   {                                                                                                \
@@ -114,6 +121,7 @@ MUTATION(dir_name_offset_zero, dirent(s, 0)->name_offset = 0)
 MUTATION(dir_name_offset_odd, dirent(s, 0)->name_offset = GUINT16_TO_LE(13))
 MUTATION(dir_name_offset_beyond, dirent(s, 0)->name_offset = GUINT16_TO_LE(12 * 340))
 MUTATION(dir_name_beyond, dirent(s, 2)->name_offset = GUINT16_TO_LE(0xffff))
+MUTATION(dir_name_runs_out, dirent(s, 3)->name_offset = GUINT16_TO_LE(0xffff); fill_rest(s, entry_name(s, 2)))
 MUTATION(dir_name_before, dirent(s, 2)->name_offset = GUINT16_TO_LE(3))
 MUTATION(dir_name_backwards, dirent(s, 2)->name_offset = dirent(s, 4)->name_offset)
 MUTATION(dir_name_empty, dirent(s, 3)->name_offset = dirent(s, 2)->name_offset)
@@ -135,6 +143,7 @@ MUTATION(xattr_prefix_long, inline_xattr(s, "dir/shadow")->name_index = 0x80)
 MUTATION(xattr_name_long, inline_xattr(s, "dir/shadow")->name_size = 255)
 MUTATION(xattr_name_nul, ((char *)(inline_xattr(s, "dir/shadow") + 1))[3] = '\0')
 MUTATION(xattr_value_long, inline_xattr(s, "dir/shadow")->value_size = G_MAXUINT16)
+MUTATION(xattr_value_past_area, inline_xattr(s, "xattr/acl")->value_size = GUINT16_TO_LE(60))
 MUTATION(redirect_relative, ((char *)(inline_xattr(s, "dir/shadow") + 1))[16] = '.')
 MUTATION(redirect_nul, ((char *)(inline_xattr(s, "dir/shadow") + 1))[18] = '\0')
 MUTATION(redirect_empty, inline_xattr(s, "dir/shadow")->value_size = 0)
@@ -152,12 +161,12 @@ static const struct {
     ROW(inode_nanoseconds), ROW(inode_fifo_size), ROW(dir_chunked), ROW(dir_compressed), ROW(dir_huge),
     ROW(dir_size_overflow), ROW(dir_size_short), ROW(dir_block_beyond), ROW(dir_tail_crosses),
     ROW(dir_nid_beyond), ROW(dir_nid_just_beyond), ROW(dir_name_offset_zero), ROW(dir_name_offset_odd),
-    ROW(dir_name_offset_beyond), ROW(dir_name_beyond), ROW(dir_name_before), ROW(dir_name_backwards),
+    ROW(dir_name_offset_beyond), ROW(dir_name_beyond), ROW(dir_name_runs_out), ROW(dir_name_before), ROW(dir_name_backwards),
     ROW(dir_name_empty), ROW(dir_name_slash), ROW(dir_name_nul), ROW(dir_name_first_nul),
     ROW(link_empty), ROW(link_long), ROW(link_nul), ROW(link_chunked), ROW(link_block_beyond),
     ROW(xattr_area_beyond), ROW(xattr_shared_too_many), ROW(xattr_shared_beyond),
     ROW(xattr_prefix_unknown), ROW(xattr_prefix_long), ROW(xattr_name_long), ROW(xattr_name_nul),
-    ROW(xattr_value_long), ROW(redirect_relative), ROW(redirect_nul), ROW(redirect_empty),
+    ROW(xattr_value_long), ROW(xattr_value_past_area), ROW(redirect_relative), ROW(redirect_nul), ROW(redirect_empty),
 };
 /* clang-format on */
 
