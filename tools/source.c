@@ -206,6 +206,7 @@ static const Transport transports[] = {
     {"oci:", open_oci},
     {"dir:", open_dir},
     {"docker:", open_with_skopeo},
+    {"docker-daemon:", open_with_skopeo},
     {"containers-storage:", open_with_skopeo},
 };
 
