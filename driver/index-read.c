@@ -104,6 +104,12 @@ index_open(int fd, GError **error)
 }
 
 void
+index_trim(const Index *index)
+{
+  madvise((void *)index->map, index->size, MADV_DONTNEED);
+}
+
+void
 index_close(Index *index)
 {
   if (index == NULL)

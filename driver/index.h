@@ -36,6 +36,9 @@ typedef struct Index Index;
 Index *index_open(int fd, GError **error);
 void index_close(Index *index);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Index, index_close)
+/* Unmaps the pages of the file that were looked at, which then no longer count as this process's
+ * memory; the kernel's cache keeps them, and they come back when they are wanted. Thread-safe. */
+void index_trim(const Index *index);
 
 typedef struct {
   guint64 nid;

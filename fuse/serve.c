@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include "protocol.h"
@@ -15,6 +16,13 @@
 /* For one taken request. The kernel wants room for its header and for max_write bytes. */
 #define SERVE_REQUEST_SIZE (16 * 1024)
 
+/* The index's pages count as ours once they were looked at. Page faults since they were given back
+ * after which that is done again: each maps at most 64 KiB (16 pages, the kernel's fault-around).
+ */
+#define SERVE_TRIM_FAULTS 128
+/* Requests of a thread after which it counts its page faults. */
+#define SERVE_TRIM_INTERVAL 16
+
 /* One thread, with a libfuse session of its own: sessions share nothing, so threads neither. */
 typedef struct {
   const Server *server;
@@ -23,6 +31,8 @@ typedef struct {
   struct fuse_session *session;
   RequestContext context;
   char *request; /* SERVE_REQUEST_SIZE */
+  guint handled;
+  glong faults; /* of this thread, when it last counted them */
   GError *error;
 } Worker;
 
@@ -99,6 +109,22 @@ worker_handle(Worker *worker, gsize size)
   fuse_session_process_buf(worker->session, &buffer);
 }
 
+static void
+worker_trim(Worker *worker)
+{
+  static gint faults_of_all; /* since the index was last trimmed */
+  struct rusage usage;
+
+  if (++worker->handled % SERVE_TRIM_INTERVAL != 0 || getrusage(RUSAGE_THREAD, &usage) < 0)
+    return;
+  gint faults = (gint)(usage.ru_minflt + usage.ru_majflt - worker->faults);
+  worker->faults += faults;
+  if (faults == 0 || g_atomic_int_add(&faults_of_all, faults) + faults < SERVE_TRIM_FAULTS)
+    return;
+  g_atomic_int_set(&faults_of_all, 0);
+  index_trim(worker->server->index);
+}
+
 static void *
 worker_run(void *data)
 {
@@ -106,8 +132,10 @@ worker_run(void *data)
 
   for (;;) {
     gssize size = read(worker->fd, worker->request, SERVE_REQUEST_SIZE);
-    if (size >= 0)
+    if (size >= 0) {
       worker_handle(worker, (gsize)size);
+      worker_trim(worker);
+    }
     /* ENOENT: that request was given up while it was handed over. */
     else if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
       continue;
