@@ -71,7 +71,7 @@ write_layer_member(const ExportImage *image, int fd, const char *path, LayerComp
   if (!write_layer(image, fd, path, compression, written, error))
     return FALSE;
   g_autofree char *name = g_strconcat(prefix, hex_of(written->layer.digest), suffix, NULL);
-  ustar_fill_header(header, name, '0', 0444, written->layer.size);
+  ustar_fill_file_header(header, name, written->layer.size);
   if (!util_write_all(fd, zeroes, ustar_padding(written->layer.size)) ||
       pwrite(fd, header, USTAR_BLOCK, start) != USTAR_BLOCK)
     return util_error_errno(error, "write %s", path);

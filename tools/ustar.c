@@ -26,18 +26,45 @@ fill_size(char field[12], guint64 size)
     field[i] = (char)(size & 0xff);
 }
 
+gboolean
+ustar_fits_number(guint32 number)
+{
+  return number <= 07777777;
+}
+
+gboolean
+ustar_fits_mtime(gint64 mtime)
+{
+  return mtime >= 0 && mtime <= 077777777777;
+}
+
+static void
+fill_number(char field[8], guint32 number)
+{
+  g_snprintf(field, 8, "%07o", ustar_fits_number(number) ? number : 0);
+}
+
+/* A text that fills its field has no NUL. */
+static void
+fill_text(char *field, gsize size, const char *text)
+{
+  memcpy(field, text, MIN(strlen(text), size));
+}
+
 void
-ustar_fill_header(guint8 block[USTAR_BLOCK], const char *name, char type, guint mode, guint64 size)
+ustar_fill_header(guint8 block[USTAR_BLOCK], const UstarEntry *entry)
 {
   UstarHeader header = {0};
-  g_assert(strlen(name) < sizeof header.name);
-  g_strlcpy(header.name, name, sizeof header.name);
-  g_snprintf(header.mode, sizeof header.mode, "%07o", mode);
-  g_snprintf(header.uid, sizeof header.uid, "%07o", 0);
-  g_snprintf(header.gid, sizeof header.gid, "%07o", 0);
-  fill_size(header.size, size);
-  g_snprintf(header.mtime, sizeof header.mtime, "%011o", 0);
-  header.type = type;
+  fill_text(header.name, sizeof header.name, entry->name);
+  fill_text(header.linkname, sizeof header.linkname, entry->linkname ? entry->linkname : "");
+  fill_number(header.mode, entry->mode);
+  fill_number(header.uid, entry->uid);
+  fill_number(header.gid, entry->gid);
+  fill_number(header.devmajor, entry->rdev_major);
+  fill_number(header.devminor, entry->rdev_minor);
+  fill_size(header.size, entry->size);
+  fill_size(header.mtime, ustar_fits_mtime(entry->mtime) ? (guint64)entry->mtime : 0);
+  header.type = entry->type;
   memcpy(header.magic, "ustar", 6);
   memcpy(header.version, "00", 2);
   memset(header.checksum, ' ', sizeof header.checksum);
@@ -46,6 +73,13 @@ ustar_fill_header(guint8 block[USTAR_BLOCK], const char *name, char type, guint 
     sum += ((const guint8 *)&header)[i];
   g_snprintf(header.checksum, 7, "%06o", sum);
   memcpy(block, &header, sizeof header);
+}
+
+void
+ustar_fill_file_header(guint8 block[USTAR_BLOCK], const char *name, guint64 size)
+{
+  const UstarEntry entry = {.name = name, .type = '0', .mode = 0444, .size = size};
+  ustar_fill_header(block, &entry);
 }
 
 gsize
@@ -62,24 +96,21 @@ append_zeroes(GByteArray *archive, gsize size)
   memset(archive->data + old, 0, size);
 }
 
-static void
-append_header(GByteArray *archive, const char *name, char type, guint mode, guint64 size)
-{
-  guint8 block[USTAR_BLOCK];
-  ustar_fill_header(block, name, type, mode, size);
-  g_byte_array_append(archive, block, sizeof block);
-}
-
 void
 ustar_append_directory(GByteArray *archive, const char *name)
 {
-  append_header(archive, name, '5', 0755, 0);
+  guint8 block[USTAR_BLOCK];
+  const UstarEntry entry = {.name = name, .type = '5', .mode = 0755};
+  ustar_fill_header(block, &entry);
+  g_byte_array_append(archive, block, sizeof block);
 }
 
 void
 ustar_append_file(GByteArray *archive, const char *name, const void *data, gsize size)
 {
-  append_header(archive, name, '0', 0444, size);
+  guint8 block[USTAR_BLOCK];
+  ustar_fill_file_header(block, name, size);
+  g_byte_array_append(archive, block, sizeof block);
   g_byte_array_append(archive, data, (guint)size);
   append_zeroes(archive, ustar_padding(size));
 }
