@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "adopt.h"
 #include "backend.h"
@@ -15,6 +16,8 @@
 #include "store.h"
 #include "trust.h"
 #include "util.h"
+
+#define SESSION_MANY_LAYERS 100
 
 typedef struct {
   MountOptions *options;
@@ -267,6 +270,19 @@ session_carry_out_auto(Session *session, GError **error)
   return FALSE;
 }
 
+/* A stack may have more layers than a process usually has descriptors: each is open up to three
+ * times. */
+static void
+session_raise_limit(const MountOptions *options)
+{
+  struct rlimit limit;
+
+  if (g_strv_length(options->lowers) < SESSION_MANY_LAYERS || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static gboolean
 session_open(Session *session, const char *option_string, const char *target, GError **error)
 {
@@ -276,6 +292,7 @@ session_open(Session *session, const char *option_string, const char *target, GE
   session->options = options_parse(option_string, error);
   if (!session->options)
     return FALSE;
+  session_raise_limit(session->options);
   session->target_fd = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (session->target_fd < 0)
     return util_error_errno(error, "open the mount point %s", target);
