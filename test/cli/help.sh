@@ -5,6 +5,7 @@
 
 NIXSTORE=${NIXSTORE:-$BUILDDIR/nixstore}
 MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
+FUSE=${NIXSTORE_FUSE:-$BUILDDIR/nixstore-fuse}
 tap_need_file "$NIXSTORE"
 
 commands=$("$NIXSTORE" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]\+\) .*/\1/p' | grep -vx help)
@@ -46,7 +47,18 @@ is "nixstore(1) and --help have the same options" \
 if [ -e "$MOUNT" ]; then
   is "nixstore-mount: man page and --help have the same options" \
     "$(man_options "$SRCDIR/doc/nixstore-mount.8")" "$("$MOUNT" --help | help_options)"
+  is "nixstore-mount: the help, the page and the example name the modes that exist" \
+    "$("$MOUNT" --help | grep -o 'auto, .* or bind'; sed -n 's/.*(\(auto, .* or bind\)).*/\1/p;s/.*: \(auto, .* or bind\)\.$/\1/p' "$SRCDIR/contrib/nixstore.conf")" \
+    "$(modes=$("$MOUNT" --mode nosuch -o lowerdir=/ / 2>&1 | sed -nE 's/.*\(known: (.*)\)$/\1/p'); for i in 1 2; do echo "${modes%, *} or ${modes##*, }"; done)"
+  is "nixstore-mount(8) explains each" \
+    "$(sed -n '/^\.SH MODES/,/^\.SH FILES/p' "$SRCDIR/doc/nixstore-mount.8" | sed -n '/^\.TP$/{n;s/^\.B //p}' | tr '\n' ' ')" \
+    "$("$MOUNT" --mode nosuch -o lowerdir=/ / 2>&1 | sed -nE 's/.*\(known: (.*)\)$/\1/p' | tr -d ',') "
   like "nixstore-mount --version" "$("$MOUNT" --version)" '^nixstore-mount [0-9]'
+fi
+
+if [ -e "$FUSE" ]; then
+  is "nixstore-fuse: man page and --help have the same options" \
+    "$(man_options "$SRCDIR/doc/nixstore-fuse.8")" "$("$FUSE" --help | help_options)"
 fi
 
 # nixstore.conf(5) and the example have the keys that exist: an unknown one is refused.
@@ -54,7 +66,8 @@ keys=$(sed -n '/^\.SH KEYS/,/^\.SH/p' "$SRCDIR/doc/nixstore.conf.5" | sed -n '/^
   sed -nE 's/^\.BR ([a-z_]+) .*/\1/p' | sort)
 is "the example has the keys of nixstore.conf(5)" \
   "$(sed -nE 's/^#([a-z_]+)=.*/\1/p' "$SRCDIR/contrib/nixstore.conf" | sort)" "$keys"
-like "there are keys" "$keys" '^mode$'
+is "nixstore.conf(5) has the keys that are read" "$keys" \
+  "$(sed -nE 's/^ *\{ ?"([a-z_]+)", "NIXSTORE_.*/\1/p' "$SRCDIR/driver/settings.c" | sort)"
 mkdir -p "$T/config/nixstore"
 for key in $keys; do
   printf '[nixstore]\n%s=/nosuch\n' "$key" >"$T/config/nixstore/nixstore.conf"
