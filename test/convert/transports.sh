@@ -1,0 +1,98 @@
+#!/bin/bash
+# parallel: yes
+# timeout: 600
+# However an image is transported and compressed, it is the same path; its name comes from what the
+# source calls it; its parts are what they should be.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+
+tap_need python3 nix-store
+tap_need_file "$NIXSTORE"
+nix_private
+leak_mark
+convert() { "$NIXSTORE" convert "$@"; }
+
+want=$(convert "$(image nasty oci:plain)" --name nasty)
+like "oci:plain is converted" "$want" '^/nix/store/[0-9a-z]{32}-nasty$'
+for form in oci:gzip oci:zstd oci:mixed oci-archive:gzip oci-archive:zstd oci-index docker-archive; do
+  is "$form gives the same path" "$(convert "$(image nasty "$form")" --name nasty)" "$want"
+done
+nix-store --delete "$want" >/dev/null 2>&1
+is "and again in a store without it" "$(convert "$(image nasty)" --name nasty)" "$want"
+check "nothing is wrong with it" "$NIXSTORE" verify "$want"
+
+# ---- the parts
+is "only these" "$(ls "$want" | tr '\n' ' ')" "config.json image.json ownership.mtree rootfs "
+config=$("$SRCDIR/test/images/make-image" nasty config)
+check "config.json is the image's, byte for byte" cmp "$want/config.json" "$config"
+is "image.json has its digest" \
+  "$(sed -n 's/.*"configDigest": "\(.*\)".*/\1/p' "$want/image.json")" \
+  "sha256:$(sha256sum <"$want/config.json" | cut -d' ' -f1)"
+is "image.json has the manifest's digest" \
+  "$(sed -n 's/.*"manifestDigest": "\(.*\)".*/\1/p' "$want/image.json")" \
+  "sha256:$(sha256sum <"$want/ownership.mtree" | cut -d' ' -f1)"
+is "linked content is there once" "$(find "$want" -type f -links +1 | wc -l)" 0
+is "no whiteout is left" "$(find "$want/rootfs" -name '.wh.*' | wc -l)" 0
+is "other name, other path" "$(convert "$(image nasty)" --name other | sed 's,.*-,,')" other
+is "other platforms are other images" \
+  "$(convert "$(image nasty oci-index)" --name nasty --platform linux/arm64 2>&1 | grep -cx "$want")" 0
+
+# ---- other archives of the same
+dir=$T/archive
+mkdir "$dir"
+docker=$(image nasty docker-archive)
+gzip -1 <"${docker#docker-archive:}" >"$dir/docker.tar.gz"
+is "a docker archive that is compressed as a whole" \
+  "$(convert "docker-archive:$dir/docker.tar.gz" --name nasty)" "$want"
+oci=$(image nasty oci)
+oci=${oci#oci:}
+tar -C "${oci%:latest}" -cf "$dir/gnu.tar" .
+is "an oci archive by GNU tar, names with ./" "$(convert "oci-archive:$dir/gnu.tar" --name nasty)" "$want"
+
+# dir: holds the same blobs without a layout.
+python3 - "${oci%:latest}" "$dir/dir" <<'END'
+import json, os, shutil, sys
+src, dest = sys.argv[1:]
+os.mkdir(dest)
+for f in os.listdir(src + "/blobs/sha256"):
+    shutil.copy(src + "/blobs/sha256/" + f, dest)
+with open(src + "/index.json") as f:
+    digest = json.load(f)["manifests"][0]["digest"].split(":")[1]
+os.rename(dest + "/" + digest, dest + "/manifest.json")
+END
+is "dir:" "$(convert "dir:$dir/dir" --name nasty)" "$want"
+
+# ---- names
+name_of() { convert "$@" | sed -E 's,/nix/store/.{32}-,,'; }
+small=$(image empty oci)
+is "the reference names it" "$(name_of "$small")" latest
+is "dir: names nothing" "$(name_of "dir:$dir/dir")" image
+cp -r "${small%:latest}" "$dir/named" 2>/dev/null || cp -r "$(p=${small#oci:}; echo "${p%:latest}")" "$dir/named"
+rename() { sed -i "s|\"org.opencontainers.image.ref.name\": *\"[^\"]*\"|\"org.opencontainers.image.ref.name\":\"$1\"|" "$dir/named/index.json"; }
+while read -r reference name; do
+  rename "$reference"
+  is "$reference gives $name" "$(name_of "oci:$dir/named")" "$name"
+done <<'END'
+docker.io/library/nginx:1.27 nginx-1.27
+localhost/a_b.c:latest a_b.c-latest
+registry.example:5000/x/y@sha256:0123 y
+1.27 1.27
+END
+rename .hidden
+is "a name that the store cannot have" "$(name_of "oci:$dir/named")" image
+check_fails "a reference that is not there" 1 'no image called .nosuch' convert "oci:$dir/named:nosuch"
+
+# ---- output
+json=$(convert --json "$small" --name x)
+is "--json: storePath" "$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["storePath"])' "$json")" \
+  "$(convert "$small" --name x)"
+is "--json: imageId" "$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["imageId"])' "$json")" \
+  "sha256:$(sha256sum <"$("$SRCDIR/test/images/make-image" empty config)" | cut -d' ' -f1)"
+is "nothing on standard error" "$(convert "$small" --name x 2>&1 >/dev/null)" ""
+check_fails "a bad name" 2 "no name for the Nix store" convert "$small" --name 'a b'
+check_fails "a bad size" 2 "no number of bytes" convert "$small" --max-size 1X
+check_fails "a bad platform" 1 "no platform" convert "$small" --platform linux
+check_fails "another platform than the image's" 1 "it (is|has no image) for" \
+  convert "$small" --platform plan9/amd64
+assert_nothing_left "nothing is left"
+tap_done
