@@ -11,7 +11,11 @@
 static void
 put_octal(guint8 *field, gsize size, guint64 value)
 {
-  snprintf((char *)field, size, "%0*" G_GINT64_MODIFIER "o", (int)size - 1, value);
+  char digits[32];
+
+  /* By way of a buffer that any number fits: the compiler warns of a field that might not. */
+  snprintf(digits, sizeof digits, "%022" G_GINT64_MODIFIER "o", value);
+  memcpy(field, digits + strlen(digits) - (size - 1), size - 1);
 }
 
 void
