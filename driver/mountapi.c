@@ -93,8 +93,12 @@ mountapi_set_flag(int fs, const char *key, GError **error)
 gboolean
 mountapi_set_fd(int fs, const char *key, int fd, GError **error)
 {
-  if (fsconfig(fs, FSCONFIG_SET_FD, key, NULL, fd) < 0)
+  if (fsconfig(fs, FSCONFIG_SET_FD, key, NULL, fd) < 0) {
+    /* Before Linux 6.13 fsconfig(2) does not take an O_PATH descriptor at all. */
+    if (errno == EBADF)
+      errno = EOPNOTSUPP;
     return mountapi_error(error, fs, "set the mount option %s to a descriptor", key);
+  }
   return TRUE;
 }
 
