@@ -3,10 +3,10 @@
 
 #include "export-layout.h"
 #include "export-tar.h"
-#include "output.h"
 #include "ustar.h"
 #include "util.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* What is known of an image once its layer is written. */
@@ -157,13 +157,10 @@ export_docker_archive(const ExportImage *image, int fd, const char *path, GError
     return FALSE;
   g_autofree char *layer = g_strconcat(hex_of(written.layer.digest), ".tar", NULL);
   g_autofree char *config = g_strconcat(hex_of(written.config.digest), ".json", NULL);
-  g_autoptr(json_t) manifest = json_pack("[{s:s, s:[s], s:[s]}]", "Config", config, "RepoTags",
-                                         image->name, "Layers", layer);
+  g_autofree char *manifest = oci_docker_manifest(config, layer, image->name);
   g_autoptr(GByteArray) tail = g_byte_array_new();
-  char *text = json_dumps(manifest, JSON_COMPACT);
   ustar_append_file(tail, config, written.config_text, strlen(written.config_text));
-  ustar_append_file(tail, "manifest.json", text, strlen(text));
+  ustar_append_file(tail, "manifest.json", manifest, strlen(manifest));
   ustar_append_end(tail);
-  free(text);
   return write_array(fd, path, tail, error);
 }

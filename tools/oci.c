@@ -108,3 +108,19 @@ oci_index(const char *manifest, const char *name)
                                       INDEX_TYPE, "manifests", descriptor);
   return dump(index);
 }
+
+char *
+oci_docker_manifest(const char *config_file, const char *layer_file, const char *name)
+{
+  g_autoptr(json_t) manifest = json_pack("[{s:s, s:[s], s:[s]}]", "Config", config_file, "RepoTags",
+                                         name, "Layers", layer_file);
+  return dump(manifest);
+}
+
+gboolean
+oci_config_is_docker(const char *config, gsize size)
+{
+  g_autoptr(json_t) object = json_loadb(config, size, 0, NULL);
+  json_t *healthcheck = json_object_get(json_object_get(object, "config"), "Healthcheck");
+  return json_object_size(healthcheck) > 0;
+}

@@ -35,3 +35,11 @@ char *oci_manifest(const OciBlob *config, const OciBlob *layer, const Reference 
 /* The image index that names @manifest, and with @name says what the image is called
  * ("localhost/debian:latest"). Caller frees. */
 char *oci_index(const char *manifest, const char *name);
+
+/* The manifest.json of what `docker save` writes (Docker image specification 1.2): the names of
+ * config and layer within the archive. Caller frees. */
+char *oci_docker_manifest(const char *config_file, const char *layer_file, const char *name);
+
+/* Whether @config says something that Podman heeds in images of Docker's format alone: HEALTHCHECK,
+ * which the OCI image specification does not have. */
+gboolean oci_config_is_docker(const char *config, gsize size);

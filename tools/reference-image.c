@@ -36,32 +36,68 @@ append_blob(GByteArray *archive, const char *digest, const void *data, gsize siz
   ustar_append_file(archive, name, data, size);
 }
 
+/* An image of one layer; the digests are those of the texts. */
+typedef struct {
+  GByteArray *layer;
+  OciBlob layer_blob, config_blob;
+  char *config;
+} Parts;
+
+static void
+parts_clear(Parts *parts)
+{
+  g_clear_pointer(&parts->layer, g_byte_array_unref);
+  g_free(parts->layer_blob.digest);
+  g_free(parts->config_blob.digest);
+  g_free(parts->config);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
+
+static void
+append_oci(GByteArray *archive, const Parts *parts, const Reference *reference, const char *name)
+{
+  OciBlob manifest_blob;
+  g_autofree char *manifest = oci_manifest(&parts->config_blob, &parts->layer_blob, reference);
+  oci_blob_describe(&manifest_blob, NULL, manifest, strlen(manifest));
+  g_autofree char *manifest_digest = manifest_blob.digest;
+  g_autofree char *index = oci_index(manifest, name);
+  ustar_append_file(archive, "oci-layout", OCI_LAYOUT, strlen(OCI_LAYOUT));
+  append_blob(archive, parts->layer_blob.digest, parts->layer->data, parts->layer->len);
+  append_blob(archive, parts->config_blob.digest, parts->config, strlen(parts->config));
+  append_blob(archive, manifest_digest, manifest, strlen(manifest));
+  ustar_append_file(archive, "index.json", index, strlen(index));
+}
+
+static void
+append_docker(GByteArray *archive, const Parts *parts, const char *name)
+{
+  const char *hex = parts->config_blob.digest + strlen("sha256:");
+  g_autofree char *config = g_strconcat(hex, ".json", NULL);
+  g_autofree char *manifest = oci_docker_manifest(config, "layer.tar", name);
+  ustar_append_file(archive, "manifest.json", manifest, strlen(manifest));
+  ustar_append_file(archive, config, parts->config, strlen(parts->config));
+  ustar_append_file(archive, "layer.tar", parts->layer->data, parts->layer->len);
+}
+
 ReferenceImage *
 reference_image_new(const Reference *reference, const char *config, gsize size, const char *name,
                     GError **error)
 {
-  g_autoptr(GByteArray) layer = layer_new(reference);
-  OciBlob layer_blob, config_blob, manifest_blob;
-  oci_blob_describe(&layer_blob, OCI_LAYER_TYPE, layer->data, layer->len);
-  g_autofree char *layer_digest = layer_blob.digest;
-  g_autofree char *own_config = oci_config_collapse(config, size, layer_digest, error);
-  if (!own_config)
+  g_auto(Parts) parts = {0};
+  parts.layer = layer_new(reference);
+  oci_blob_describe(&parts.layer_blob, OCI_LAYER_TYPE, parts.layer->data, parts.layer->len);
+  parts.config = oci_config_collapse(config, size, parts.layer_blob.digest, error);
+  if (!parts.config)
     return NULL;
-  oci_blob_describe(&config_blob, OCI_CONFIG_TYPE, own_config, strlen(own_config));
-  g_autofree char *config_digest = config_blob.digest;
-  g_autofree char *manifest = oci_manifest(&config_blob, &layer_blob, reference);
-  oci_blob_describe(&manifest_blob, NULL, manifest, strlen(manifest));
-  g_autofree char *manifest_digest = manifest_blob.digest;
-  g_autofree char *index = oci_index(manifest, name);
+  oci_blob_describe(&parts.config_blob, OCI_CONFIG_TYPE, parts.config, strlen(parts.config));
 
   ReferenceImage *image = g_new0(ReferenceImage, 1);
-  image->id = g_strdup(config_digest + strlen("sha256:"));
+  image->id = g_strdup(parts.config_blob.digest + strlen("sha256:"));
   image->archive = g_byte_array_new();
-  ustar_append_file(image->archive, "oci-layout", OCI_LAYOUT, strlen(OCI_LAYOUT));
-  append_blob(image->archive, layer_digest, layer->data, layer->len);
-  append_blob(image->archive, config_digest, own_config, strlen(own_config));
-  append_blob(image->archive, manifest_digest, manifest, strlen(manifest));
-  ustar_append_file(image->archive, "index.json", index, strlen(index));
+  if (oci_config_is_docker(config, size))
+    append_docker(image->archive, &parts, name);
+  else
+    append_oci(image->archive, &parts, reference, name);
   ustar_append_end(image->archive);
   return image;
 }

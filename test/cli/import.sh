@@ -141,6 +141,18 @@ nix-store --gc >/dev/null 2>&1
 check "after rmi and gc the path is gone" test ! -e "$P"
 is "and no root is left" "$(gcroots)" ""
 
+# ---- a config of Docker's
+mkdir "$T/healthy"
+handmade_stage "$T/healthy"
+sed -i 's|"config":{|&"Healthcheck":{"Test":["CMD","/bin/hello"],"Interval":7000000000},|' "$T/healthy/config.json"
+handmade_seal "$T/healthy"
+HEALTHY=$(handmade_add "$T/healthy")
+check "an image with a HEALTHCHECK" import "$HEALTHY"
+like "has it in Podman" "$(podman image inspect --format '{{.HealthCheck}}' healthy)" '/bin/hello.* 7s'
+is "and its reference" "$(cat "$root_layers"/*/diff/.nixstore/reference.json | grep -c "$HEALTHY")" 1
+podman rmi healthy >/dev/null
+nix-store --gc >/dev/null 2>&1
+
 # ---- interrupted
 P=$(handmade_add "$T/hello")
 cat >"$T/slow" <<END
