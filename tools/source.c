@@ -173,6 +173,11 @@ open_with_skopeo(Source *source, const char *spec, const char *name, const Sourc
   directory = g_build_filename(private->scratch->path, "image", NULL);
   destination = g_strconcat("dir:", directory, NULL);
   g_ptr_array_add(arguments, (char *)"skopeo");
+  /* Podman reads this from the environment, skopeo does not. */
+  if (g_getenv("CONTAINERS_REGISTRIES_CONF") != NULL) {
+    g_ptr_array_add(arguments, (char *)"--registries-conf");
+    g_ptr_array_add(arguments, (char *)g_getenv("CONTAINERS_REGISTRIES_CONF"));
+  }
   if (options->check_platform) {
     g_ptr_array_add(arguments, (char *)"--override-os");
     g_ptr_array_add(arguments, platform->os);

@@ -167,6 +167,11 @@ place_directory(Stage *stage, GHashTable *firsts, TreeNode *dir, GString *path, 
     return TRUE;
   g_string_set_size(path, 0);
   tree_node_append_path(dir, path);
+  /* A short name can lead deep, through symlinks. */
+  if (path->len > STAGE_PATH_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "a directory's path has more than %d bytes, too deep for the Nix store",
+                      STAGE_PATH_MAX);
   fd = openat(stage->rootfs_fd, path->len > 0 ? path->str : ".",
               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0)

@@ -1,0 +1,110 @@
+#!/bin/bash
+# timeout: 900
+# Sources that skopeo fetches, what skopeo and Podman write, and convert --import.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+
+tap_need python3 nix-store skopeo podman
+tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
+nix_private
+podman_setup
+export NIXSTORE_CACHE=$T/cache
+source=$(image nasty-links) || tap_skip_all "no image: $source"
+want=$("$NIXSTORE" convert "$source" --name x)
+convert() { "$NIXSTORE" convert --name x "$@"; }
+leak_mark
+
+# ---- what skopeo writes
+copies=$T/copies
+mkdir "$copies"
+for how in zstd:chunked zstd gzip; do
+  if skopeo copy -q --dest-compress-format "$how" --dest-compress \
+    "$(image nasty-links oci:plain)" "dir:$copies/$how" 2>"$T/skopeo.err"; then
+    is "dir: compressed as $how" "$(convert "dir:$copies/$how")" "$want"
+  else
+    tap_skip "dir: compressed as $how" "skopeo can't: $(tail -n1 "$T/skopeo.err")"
+  fi
+done
+skopeo copy -q "$source" "docker-archive:$copies/docker.tar:localhost/a/b:c"
+is "docker-archive by skopeo" "$(convert "docker-archive:$copies/docker.tar")" "$want"
+is "named by its tag" "$("$NIXSTORE" convert "docker-archive:$copies/docker.tar" | sed 's/.*-b-/b-/')" b-c
+is "asked for by its tag" "$(convert "docker-archive:$copies/docker.tar:localhost/a/b:c")" "$want"
+check_fails "another tag" 1 'no image called' convert "docker-archive:$copies/docker.tar:localhost/a/b:d"
+skopeo copy -q --format v2s2 "$source" "dir:$copies/v2s2"
+like "Docker's v2s2 manifests" "$(convert "dir:$copies/v2s2")" '^/nix/store/.*-x$'
+
+# Docker before 1.10 to 24: a directory for each layer, doubles as symlinks.
+python3 - "$copies/docker.tar" "$copies/old.tar" <<'END'
+import io, json, sys, tarfile
+src, dest = tarfile.open(sys.argv[1]), tarfile.open(sys.argv[2], "w", format=tarfile.USTAR_FORMAT)
+manifest = json.load(src.extractfile("manifest.json"))
+def add(name, data=None, link=None):
+    info = tarfile.TarInfo(name)
+    if link:
+        info.type, info.linkname = tarfile.SYMTYPE, link
+    else:
+        info.size = len(data)
+    dest.addfile(info, io.BytesIO(data or b""))
+for image in manifest:
+    add(image["Config"], src.extractfile(image["Config"]).read())
+    layers = []
+    for i, layer in enumerate(image["Layers"]):
+        add(f"real{i}/layer.tar", src.extractfile(layer).read())
+        add(f"id{i}/layer.tar", link=f"../real{i}/layer.tar")
+        layers.append(f"id{i}/layer.tar")
+    image["Layers"] = layers
+add("manifest.json", json.dumps(manifest).encode())
+dest.close()
+END
+is "an old docker archive with symlinks" "$(convert "docker-archive:$copies/old.tar")" "$want"
+
+# ---- Podman's own storage
+id=$(podman_vfs pull -q "$source" | tail -n 1)
+root=$T/p/vfs/root run=$(podman_vfs info --format '{{.Store.RunRoot}}')
+is "containers-storage:" "$(convert "containers-storage:[vfs@$root+$run]$id")" "$want"
+podman_vfs tag "$id" localhost/some/name:v1
+is "named by its tag" \
+  "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]localhost/some/name:v1" | sed 's/.*-name/name/')" name-v1
+check_fails "an image that is not there" 1 'skopeo' convert "containers-storage:[vfs@$root+$run]nosuch"
+
+# ---- a registry
+if command -v docker-registry >/dev/null; then
+  port=$((20000 + RANDOM % 20000))
+  cat >"$T/registry.yml" <<END
+version: 0.1
+storage: {filesystem: {rootdirectory: $T/registry}}
+http: {addr: 127.0.0.1:$port}
+END
+  docker-registry serve "$T/registry.yml" >"$T/registry.log" 2>&1 &
+  registry=$!
+  tap_on_exit "kill $registry"
+  printf '[[registry]]\nlocation = "127.0.0.1:%s"\ninsecure = true\n' $port >"$T/registries.conf"
+  export CONTAINERS_REGISTRIES_CONF=$T/registries.conf
+  for _ in {1..50}; do
+    skopeo --registries-conf "$T/registries.conf" copy -q "$source" "docker://127.0.0.1:$port/team/app:1.2" 2>/dev/null && break
+    sleep 0.2
+  done
+  is "docker://" "$(convert "docker://127.0.0.1:$port/team/app:1.2")" "$want"
+  is "named by its reference" \
+    "$("$NIXSTORE" convert "docker://127.0.0.1:$port/team/app:1.2" | sed 's/.*-app/app/')" app-1.2
+  check_fails "a tag that is not there" 1 'skopeo.*(manifest unknown|reading manifest)' \
+    convert "docker://127.0.0.1:$port/team/app:9"
+  unset CONTAINERS_REGISTRIES_CONF
+  kill $registry; wait $registry 2>/dev/null
+else
+  tap_skip "docker://" "docker-registry is not installed"
+fi
+check_fails "no skopeo" 1 'install skopeo' env PATH=/nosuch "$NIXSTORE" convert docker://127.0.0.1:1/x
+is "nothing is left of skopeo" "$(ls -A "$TMPDIR")" ""
+
+# ---- and straight into Podman
+is "convert --import prints the path" \
+  "$(nixstore_for mountprogram convert --import --tag localhost/app:1 --name x "$source")" "$want"
+is "and Podman has the image" "$(podman_mountprogram images --format '{{.Repository}}:{{.Tag}}')" localhost/app:1
+is "again: it is there already" \
+  "$(nixstore_for mountprogram convert --import --tag localhost/app:1 --name x "$source")" "$want"
+check_fails "an import that fails" 1 'no-such-podman' \
+  "$NIXSTORE" convert --import --podman /no-such-podman --name x "$source"
+podman_mountprogram rmi -a -f >/dev/null 2>&1
+is "nothing is left in the temporary directory" "$(ls -A "$TMPDIR")" ""
+tap_done
