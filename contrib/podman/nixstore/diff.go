@@ -190,7 +190,7 @@ func (d *Driver) openLowers(l *layer) (lowers, error) {
 			below = append(below, lower{path: diff})
 			continue
 		}
-		tree, err := d.openTree(diff, d.options.mode)
+		tree, err := d.openTree(diff)
 		if err != nil {
 			below.close()
 			return nil, err
@@ -207,7 +207,7 @@ func (d *Driver) openLowers(l *layer) (lowers, error) {
 // openTree opens the tree that a reference layer stands for. The mount is
 // gone from the file system before anybody can see it; the descriptor alone
 // holds it.
-func (d *Driver) openTree(diff, mode string) (*os.File, error) {
+func (d *Driver) openTree(diff string) (*os.File, error) {
 	// Beside the diff a mount is private, and a directory that is left
 	// behind (by SIGKILL) goes when the layer does.
 	parent := filepath.Dir(diff)
@@ -219,7 +219,7 @@ func (d *Driver) openTree(diff, mode string) (*os.File, error) {
 		return nil, err
 	}
 	defer os.Remove(target)
-	if err := d.mount(mode, "lowerdir="+diff, target); err != nil {
+	if err := d.mount(filepath.Dir(filepath.Dir(diff)), "lowerdir="+diff, target); err != nil {
 		return nil, err
 	}
 	defer unix.Unmount(target, unix.MNT_DETACH)

@@ -186,7 +186,7 @@ func (d *Driver) Get(id string, options graphdriver.MountOpts) (_ string, retErr
 	if err := os.RemoveAll(filepath.Join(l.work, "work", "incompat", "volatile")); err != nil {
 		return "", err
 	}
-	if err := d.mount(d.options.mode, mountData(l, readOnly, options), l.merged); err != nil {
+	if err := d.mount(d.referenceHome(l), mountData(l, readOnly, options), l.merged); err != nil {
 		return "", err
 	}
 	if err := setMountFlags(l.merged, d.options.flags(options.Options)); err != nil {
@@ -293,15 +293,16 @@ func formatMapping(kind string, maps []idtools.IDMap) string {
 	return fmt.Sprintf("%smapping=%s", kind, strings.Join(ranges, ":"))
 }
 
-// mount calls nixstore-mount. Its one line on stderr is the error.
-func (d *Driver) mount(mode, data, target string) error {
+// mount calls nixstore-mount, in the home directory of the reference: it takes
+// nothing else for one. Its one line on stderr is the error.
+func (d *Driver) mount(home, data, target string) error {
 	args := []string{"-o", data, target}
-	if mode != "" {
-		args = append([]string{"--mode=" + mode}, args...)
+	if d.options.mode != "" {
+		args = append([]string{"--mode=" + d.options.mode}, args...)
 	}
 	var stderr bytes.Buffer
 	cmd := exec.Command(d.options.mountProgram, args...)
-	cmd.Dir = d.home
+	cmd.Dir = home
 	cmd.Stderr = &stderr
 	err := cmd.Run()
 	if err == nil {

@@ -37,6 +37,17 @@ func (d *Driver) standsOnReference(l *layer) bool {
 	return false
 }
 
+// referenceHome gives the home directory of the reference that a stack stands
+// on, which is not the driver's own for one in an additional image store.
+func (d *Driver) referenceHome(l *layer) string {
+	for _, diff := range append([]string{l.diff}, l.lowers...) {
+		if d.isReference(diff) && !d.isOwn(diff) {
+			return filepath.Dir(filepath.Dir(diff))
+		}
+	}
+	return d.home
+}
+
 // isReference says whether a diff directory is that of a reference layer. A
 // layer no longer changes once another one stands on it, so a "no" for a layer
 // that may still be filled is the only answer that is not remembered.
