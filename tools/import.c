@@ -177,8 +177,12 @@ import_new(Preparation *preparation, const ReferenceImage *reference, const Scra
     return FALSE;
   g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
   if (image && import_add_root(image, preparation->reference->store_path, error) &&
-      task_join(&preparation->task, error))
+      task_join(&preparation->task, error)) {
+    if (!podman_can_mount(image))
+      command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
+                   "the storage driver nixstore: see nixstore-mount(8)");
     return TRUE;
+  }
   podman_run(undo, NULL, NULL);
   return FALSE;
 }

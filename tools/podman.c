@@ -6,6 +6,7 @@
 #include "util.h"
 
 #include <jansson.h>
+#include <string.h>
 
 static char *option_podman;
 static char *option_root;
@@ -203,4 +204,18 @@ podman_image_reference(const PodmanImage *image, Reference **ret_reference, GErr
   }
   *ret_reference = NULL;
   return TRUE;
+}
+
+gboolean
+podman_can_mount(const PodmanImage *image)
+{
+  const char *arguments[] = {"info", "--format",
+                             "{{range $key, $value := .Store.GraphOptions}}{{$key}} {{end}}", NULL};
+  g_autofree char *keys = NULL;
+  if (strcmp(image->driver, "overlay") != 0)
+    return TRUE;
+  for (char **option = option_storage_opt; option && *option; option++)
+    if (strstr(*option, "mount_program="))
+      return TRUE;
+  return !podman_run(arguments, &keys, NULL) || strstr(keys, "mount_program");
 }

@@ -44,3 +44,7 @@ PodmanImage *podman_inspect_image(const char *image, GError **error);
  * ordinary image. */
 gboolean podman_image_reference(const PodmanImage *image, Reference **ret_reference,
                                 GError **error);
+
+/* Whether containers of an image path can run with @image's storage driver as it is set up: the
+ * overlay driver must have a mount_program. TRUE where that cannot be found out. */
+gboolean podman_can_mount(const PodmanImage *image);

@@ -103,6 +103,15 @@ for signal in TERM HUP; do
   check "SIG$signal ends it" test $rc -gt 128
   is "SIG$signal: nothing is left" "$(find . -name 'large*')" ""
 done
+# On a terminal there is a bar, which goes away again.
+on_terminal() { TERM=xterm script -qec "$*" /dev/null </dev/null >"$T/terminal"; }
+to_terminal="$NIXSTORE export $LARGE oci-archive:large.tar --compress none"
+check "on a terminal: it succeeds" on_terminal "$to_terminal"
+check "on a terminal: a bar that moves" test "$(grep -o 'exporting \[' "$T/terminal" | wc -l)" -gt 1
+is "on a terminal: which is taken away" "$(tail -c 4 "$T/terminal")" "$(printf '\r\033[K')"
+check "on a terminal, --quiet" on_terminal "$to_terminal --quiet"
+is "on a terminal, --quiet: nothing is shown" "$(cat "$T/terminal")" ""
+rm large.tar
 nix-store --delete "$LARGE" >/dev/null 2>&1
 
 # Fidelity: stock Podman's overlay driver lists the exported image (one layer, nothing copied) as the
