@@ -27,8 +27,8 @@ trust_open_path(const char *path, GError **error)
   if (fd < 0 && errno == ENOENT)
     util_error(error, NIXSTORE_ERROR_NOT_FOUND,
                "the image's files are gone: %s is not in the Nix store; get it back with "
-               "`nix copy --from ...', `nix-copy-closure --from HOST %s' or `nixstore receive'",
-               path, path);
+               "`nix copy --from STORE %s' or `nix-copy-closure --from HOST %s'",
+               path, path, path);
   else if (fd < 0)
     util_error_errno(error, "open %s", path);
   return fd;
