@@ -2,8 +2,11 @@
 # Debian trees for tests, made by debootstrap from the mirror that this
 # machine's own apt uses.
 
-# debian_codename: of the machine itself.
-debian_codename() { (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:?}"); }
+# debian_codename: of the machine itself, which is also that of the images; in a
+# tree of another Debian $NIXSTORE_IMAGE_SUITE keeps the images the same.
+debian_codename() {
+  (. /etc/os-release && printf '%s\n' "${NIXSTORE_IMAGE_SUITE:-${VERSION_CODENAME:?}}")
+}
 
 # debian_mirror: the archive that has the machine's own release.
 debian_mirror() {

@@ -55,6 +55,7 @@ podman_setup() {
     "$RUNROOTS/default" "$T/p/default/root" >"$T/storage.conf"
   export CONTAINERS_STORAGE_CONF=$T/storage.conf
   unset STORAGE_DRIVER STORAGE_OPTS CONTAINERS_REGISTRIES_CONF
+  export PODMAN_IGNORE_CGROUPSV1_WARNING=1
   # Podman's cache of blobs, and what libpod keeps in /run, are our own too.
   local d
   for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc "$RUNROOTS"; do
