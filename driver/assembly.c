@@ -334,15 +334,18 @@ assembly_try_ways(Assembly *assembly, GError **error)
 {
   g_autoptr(GError) kept = NULL;
   gboolean is_telling = FALSE;
+  int refused = -1; /* an OverlayWay that this kernel does not know */
 
   for (gsize i = 0; i < G_N_ELEMENTS(assembly_ways); i++) {
     GError *local = NULL;
-    if (mountapi_is_disabled(assembly_ways[i].feature))
+    if (mountapi_is_disabled(assembly_ways[i].feature) || (int)assembly_ways[i].way == refused)
       continue;
     int fd = assembly_try(assembly, &assembly_ways[i], &local);
     if (fd >= 0)
       return fd;
     gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
+    if (!assembly->understood)
+      refused = (int)assembly_ways[i].way;
     assembly->understood = assembly->understood || !unsupported;
     assembly_keep_error(assembly, &is_telling, &kept, local);
     if (!unsupported)

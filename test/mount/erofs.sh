@@ -68,6 +68,13 @@ passwd"
   is "a file below" "$(cat "$TARGET/etc/passwd")" "passwd of one"
   unmount_target
 done
+check "both with ids mapped" mount_program -o \
+  "lowerdir=$LINK:$REF,$(upper both),uidmapping=0:100000:65536,gidmapping=0:200000:65536" "$TARGET"
+is "owners of both" "$(cd "$TARGET" && stat -c '%n %u:%g' added etc/passwd)" "added 100000:200000
+etc/passwd 100000:200000"
+is "content of both" "$(cat "$TARGET/added" "$TARGET/etc/passwd")" "upper
+passwd of one"
+unmount_target
 
 # containers/storage makes an upper's root like the raw directory of the layer below.
 small_image rooted
