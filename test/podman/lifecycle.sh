@@ -41,21 +41,21 @@ verbs() {
   is "$way: setuid works" "$(try "$way" run --rm --user 65534 base:1 sh -c 'su --version >/dev/null; id -u')" 65534
   check "$way: read-only" try "$way" run --rm --read-only base:1 sh -c '! touch /x 2>/dev/null'
 
-  id=$(try "$way" run -d --name c base:1 sh -c 'echo hello; echo new >/etc/new; rm /etc/motd; exec sleep 1000')
+  id=$(try "$way" run -d --name box base:1 sh -c 'echo hello; echo new >/etc/new; rm /etc/motd; exec sleep 1000')
   sleep 1
-  like "$way: ps" "$(try "$way" ps)" ' c$'
-  is "$way: logs" "$(try "$way" logs c)" hello
-  is "$way: exec" "$(try "$way" exec c cat /etc/new)" new
-  is "$way: cp out of it" "$(try "$way" cp c:/etc/new "$T/new" && cat "$T/new")" new
-  check "$way: cp into it" try "$way" cp "$T/new" c:/root/copied
-  is "$way: copied" "$(try "$way" exec c cat /root/copied)" new
-  is "$way: diff while it runs" "$(try "$way" diff c | sort | tr '\n' ' ')" \
+  like "$way: ps" "$(try "$way" ps)" ' box$'
+  is "$way: logs" "$(try "$way" logs box)" hello
+  is "$way: exec" "$(try "$way" exec box cat /etc/new)" new
+  is "$way: cp out of it" "$(try "$way" cp box:/etc/new "$T/new" && cat "$T/new")" new
+  check "$way: cp into it" try "$way" cp "$T/new" box:/root/copied
+  is "$way: copied" "$(try "$way" exec box cat /root/copied)" new
+  is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \
     'A /etc/new A /root/copied C /etc C /root D /etc/motd '
-  check "$way: commit while it runs" try "$way" commit -q c localhost/committed:1
-  like "$way: export" "$(try "$way" export c | tar -tvf - etc/shadow)" '^-rw-r----- 0/42 |^-rw-r----- root/shadow '
-  check "$way: stop" try "$way" stop -t 0 c
-  check "$way: start again" try "$way" start c
-  check "$way: rm" try "$way" rm -f -t 0 c
+  check "$way: commit while it runs" try "$way" commit -q box localhost/committed:1
+  like "$way: export" "$(try "$way" export box | tar -tvf - etc/shadow)" '^-rw-r----- 0/42 |^-rw-r----- root/shadow '
+  check "$way: stop" try "$way" stop -t 0 box
+  check "$way: start again" try "$way" start box
+  check "$way: rm" try "$way" rm -f -t 0 box
   is "$way: what was committed" "$(try "$way" run --rm committed:1 sh -c 'cat /etc/new; ls /etc/motd 2>&1 | wc -l')" 'new
 1'
 
