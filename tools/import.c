@@ -168,23 +168,35 @@ import_existing(Import *import, const PodmanImage *image, const char *store_path
 }
 
 /* Loads the image; what fails afterwards takes it out again. */
+static PodmanImage *
+load_and_root(Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
+              GError **error)
+{
+  const char *undo[] = {"rmi", reference->id, NULL};
+  if (!load_archive(reference, scratch, error))
+    return NULL;
+  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
+  if (image && import_add_root(image, preparation->reference->store_path, error) &&
+      task_join(&preparation->task, error))
+    return g_steal_pointer(&image);
+  podman_run(undo, NULL, NULL);
+  return NULL;
+}
+
 static gboolean
 import_new(Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
            GError **error)
 {
-  const char *undo[] = {"rmi", reference->id, NULL};
-  if (!load_archive(reference, scratch, error))
+  /* An image without its root would lose its path to the next collection. */
+  scratch_hold_signals();
+  g_autoptr(PodmanImage) image = load_and_root(preparation, reference, scratch, error);
+  scratch_release_signals();
+  if (!image)
     return FALSE;
-  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
-  if (image && import_add_root(image, preparation->reference->store_path, error) &&
-      task_join(&preparation->task, error)) {
-    if (!podman_can_mount(image))
-      command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
-                   "the storage driver nixstore: see nixstore-mount(8)");
-    return TRUE;
-  }
-  podman_run(undo, NULL, NULL);
-  return FALSE;
+  if (!podman_can_mount(image))
+    command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
+                 "the storage driver nixstore: see nixstore-mount(8)");
+  return TRUE;
 }
 
 Import *

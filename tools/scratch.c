@@ -16,6 +16,9 @@
 /* Not so short that a directory of the user's could be called that. */
 #define SCRATCH_PREFIX "nixstore-scratch-"
 
+#define HOLD_MAX_SECONDS 10
+
+static GMutex signals_held; /* by scratch_hold_signals() */
 static GMutex scratch_lock;
 static GPtrArray *scratch_paths; /* of char *, what is to be removed; under scratch_lock */
 static gboolean scratch_dying;   /* a signal is being dealt with; under scratch_lock */
@@ -199,6 +202,28 @@ remove_all(void)
     }
 }
 
+void
+scratch_hold_signals(void)
+{
+  g_mutex_lock(&signals_held);
+}
+
+void
+scratch_release_signals(void)
+{
+  g_mutex_unlock(&signals_held);
+}
+
+static void
+wait_for_release(void)
+{
+  for (int i = 0; i < HOLD_MAX_SECONDS * 20; i++) {
+    if (g_mutex_trylock(&signals_held))
+      return;
+    g_usleep(G_USEC_PER_SEC / 20);
+  }
+}
+
 static gpointer
 signal_thread(gpointer unused)
 {
@@ -207,6 +232,7 @@ signal_thread(gpointer unused)
   guarded_set(&set);
   while (sigwait(&set, &number) != 0)
     ;
+  wait_for_release();
   g_mutex_lock(&scratch_lock);
   scratch_dying = TRUE;
   remove_all();

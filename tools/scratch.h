@@ -34,6 +34,11 @@ gboolean scratch_commit(Scratch *scratch, const char *destination, GError **erro
  * (scratch_child_setup() is a GSpawnChildSetupFunc that does). */
 void scratch_guard_signals(void);
 
+/* What stands between these two is done whole or fails: a signal is dealt with when it is through,
+ * or after ten seconds. Not to be nested. */
+void scratch_hold_signals(void);
+void scratch_release_signals(void);
+
 /* For g_spawn_*(): unblocks the guarded signals and has the kernel end the child with us. */
 void scratch_child_setup(void *unused);
 

@@ -180,6 +180,26 @@ for signal in INT TERM HUP; do
   check "SIG$signal ends it" test "$rc" -gt 128
 done
 check_nothing "interrupted"
+# Between Podman's load and the GC root: what was begun is brought to its end.
+cat >"$T/slow-podman" <<END
+#!/bin/sh
+for word; do [ "\$word" != load ] || load=1; done
+"$PODMAN" "\$@" || exit
+if [ "\${load-}" ]; then touch "$T/slow-began"; sleep 1; fi
+END
+chmod +x "$T/slow-podman"
+rm -f "$T/slow-began"
+"$NIXSTORE" import "$P" --podman "$T/slow-podman" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" \
+  --storage-driver overlay >/dev/null 2>&1 &
+pid=$!
+for _ in {1..100}; do [ ! -e "$T/slow-began" ] || break; sleep 0.05; done
+kill -TERM "$pid"
+wait "$pid" 2>/dev/null; rc=$?
+is "SIGTERM after the image was loaded: no temporary directory is left" "$(ls "$TMPDIR")" ""
+is "and the image has its root" "$(podman images -q | wc -l) $(readlink "$root_layers"/*/nixstore-gcroot)" "1 $P"
+podman rmi hello >/dev/null
+nix-store --gc >/dev/null 2>&1
+P=$(handmade_add "$T/hello")
 
 # ---- a full disk
 mkdir "$T/full"

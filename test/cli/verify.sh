@@ -64,6 +64,8 @@ is "two parts at once" "$(grep -c -e 'config.json has the digest' -e 'rootfs/etc
 spoil 'rm image.json'
 like "no image.json" "$SAID" 'no image path: it has no image.json'
 
+nix-store --optimise >/dev/null 2>&1
+check "hard links of the store's optimiser are no problem" "$NIXSTORE" verify "$P"
 GONE=/nix/store/00000000000000000000000000000000-a
 OUT=$("$NIXSTORE" verify "$P" "$GONE" "$BAD" 2>"$T/stderr"); RC=$?
 is "several paths: exit status" "$RC" 1
