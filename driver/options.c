@@ -9,6 +9,13 @@
 #include "idmap.h"
 #include "util.h"
 
+/* A backslash before anything else is a backslash: containers/storage escapes colons alone. */
+static gboolean
+options_is_escape(const char *p)
+{
+  return p[0] == '\\' && p[1] && strchr(":,\"\\", p[1]);
+}
+
 /* The next item up to an unquoted comma, taken off *@cursor. Quotes and backslashes are kept. */
 static char *
 options_next_item(const char **cursor)
@@ -20,7 +27,7 @@ options_next_item(const char **cursor)
   for (; *p && (quoted || *p != ','); p++) {
     if (*p == '"')
       quoted = !quoted;
-    else if (*p == '\\' && p[1])
+    else if (options_is_escape(p))
       p++;
   }
   *cursor = *p ? p + 1 : p;
@@ -36,7 +43,7 @@ options_unescape(const char *value, gsize size)
   for (gsize i = 0; i < size; i++) {
     if (value[i] == '"')
       continue;
-    if (value[i] == '\\' && i + 1 < size)
+    if (i + 1 < size && options_is_escape(value + i))
       i++;
     g_string_append_c(text, value[i]);
   }
@@ -60,7 +67,7 @@ options_set_lowers(MountOptions *options, const char *value, GError **error)
   while (*p) {
     const char *start = p;
     for (; *p && *p != ':'; p++)
-      if (*p == '\\' && p[1])
+      if (options_is_escape(p))
         p++;
     if (p > start)
       g_ptr_array_add(lowers, options_unescape(start, (gsize)(p - start)));
@@ -112,6 +119,10 @@ static const struct {
     {"index=off", 0, 0},
     {"xino=on", 0, 0},
     {"xino=auto", 0, 0},
+    {"fsync=0", 0, 0},
+    {"fsync=1", 0, 0},
+    {"noacl", 0, 0},
+    {"static_nlink", 0, 0},
 };
 
 static gboolean

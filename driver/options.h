@@ -4,9 +4,8 @@
  * "lowerdir=A:B,upperdir=U,workdir=W,,volatile,uidmapping=:0:100000:65536,context="a,b"". Stands on
  * idmap and util.
  *
- * Items are separated by commas, empty ones mean nothing. A comma or quote within double quotes, or
- * any character after a backslash, is part of the value; in lowerdir a colon after a backslash is part
- * of the path. A value stands for what the last item of that name says.
+ * Items are separated by commas, empty ones mean nothing. A comma within double quotes, and any of
+ * : , " \ after a backslash, is part of the value. An item stands for what its last mention says.
  */
 #pragma once
 

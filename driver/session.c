@@ -98,18 +98,18 @@ session_find_whiteouts(Session *session, const StackLayer *layer, gboolean *ret_
 {
   g_autofree char *identity = session_identify_layer(layer);
   g_autofree char *question = g_strconcat("whiteouts\n", identity, "\n", NULL);
+  /* Ordinary images run without a cache too: the layers are then read each time. */
+  Cache *cache = layer->is_mutable ? NULL : session_get_cache(session, NULL);
+  int known = cache ? cache_get_verdict(cache, question) : -1;
 
-  if (!session_get_cache(session, error))
-    return FALSE;
-  int known = layer->is_mutable ? -1 : cache_get_verdict(session->cache, question);
   if (known >= 0) {
     *ret_found = known;
     return TRUE;
   }
   if (!stack_layer_find_whiteouts(layer, ret_found, error))
     return FALSE;
-  if (!layer->is_mutable)
-    cache_set_verdict(session->cache, question, *ret_found);
+  if (cache)
+    cache_set_verdict(cache, question, *ret_found);
   return TRUE;
 }
 

@@ -51,6 +51,7 @@ is "one mount" "$(mounts_beneath "$TARGET" | wc -l)" 1
 unmount_target
 
 layer
+PLAIN=$LINK
 echo upper >"$LAYER/added"
 mkdir "$LAYER/etc" "$LAYER/dir"
 mknod "$LAYER/etc/shadow" c 0 0
@@ -129,6 +130,8 @@ umount "$TARGET"
 
 chmod 777 "$CACHE/index"
 check_fails "a cache that others write to" 1 "not trusted" mount_program -o "$OPTIONS" "$TARGET"
+check "it is not needed for ordinary layers" mount_program -o "lowerdir=$PLAIN,$(upper e)" "$TARGET"
+unmount_target
 chmod 755 "$CACHE/index"
 assert_nothing_left "nothing is left"
 tap_done

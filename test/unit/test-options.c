@@ -94,6 +94,7 @@ test_lowers(void)
 {
   assert_lowers("lowerdir=/a\\:b:/c", "/a:b|/c");
   assert_lowers("lowerdir=/a\\,b\\\\:/c", "/a,b\\|/c");
+  assert_lowers("lowerdir=/a\\b:/c\\", "/a\\b|/c\\");
   assert_lowers("lowerdir=::/a::/b:", "/a|/b");
   assert_lowers("lowerdir=\"/a,b\":/c", "/a,b|/c");
   assert_lowers("lowerdir=l/A:l/B/../diff1", "l/A|l/B/../diff1");
