@@ -281,11 +281,9 @@ func withShiftedCopies(diffs []string) []string {
 }
 
 // formatMapping writes an ID mapping as the overlay driver does for its
-// mount_program: a mapping of a single ID means that everything is that ID's.
+// mount_program, but also one of a single ID: for that the overlay driver asks
+// to give everything to this ID, which is not what its native mounts do.
 func formatMapping(kind string, maps []idtools.IDMap) string {
-	if len(maps) == 1 && maps[0].Size == 1 {
-		return fmt.Sprintf("squash_to_%s=%d", kind, maps[0].HostID)
-	}
 	ranges := make([]string, 0, len(maps))
 	for _, m := range maps {
 		ranges = append(ranges, fmt.Sprintf("%d:%d:%d", m.ContainerID, m.HostID, m.Size))

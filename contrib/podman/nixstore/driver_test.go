@@ -78,7 +78,7 @@ func TestFormatMapping(t *testing.T) {
 	for want, maps := range map[string][]idtools.IDMap{
 		"uidmapping=0:100000:65536":     {{ContainerID: 0, HostID: 100000, Size: 65536}},
 		"uidmapping=0:1000:1:1:200:999": {{ContainerID: 0, HostID: 1000, Size: 1}, {ContainerID: 1, HostID: 200, Size: 999}},
-		"squash_to_uid=1000":            {{ContainerID: 0, HostID: 1000, Size: 1}},
+		"uidmapping=0:1000:1":           {{ContainerID: 0, HostID: 1000, Size: 1}},
 	} {
 		if got := formatMapping("uid", maps); got != want {
 			t.Errorf("got %q, want %q", got, want)
