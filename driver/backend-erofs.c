@@ -62,6 +62,8 @@ backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError *
   ErofsSource source = {index_fd, mountapi_is_disabled("erofs-file")};
   const AssemblyIndex index = {.open = erofs_open_index, .data = &source};
 
+  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("erofs"))
+    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "EROFS is disabled");
   /* From a file where that works; else (no EROFS on files before 6.12, none on tmpfs or overlayfs,
    * a limit on stacked filesystems) from a loop device. */
   if (assembly_mount(plan, &index, target_fd, &local))

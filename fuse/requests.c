@@ -18,20 +18,19 @@
 /* Below this size copying twice is faster than setting up a splice. */
 #define REQUESTS_SPLICE_FROM (64 * 1024 + 1)
 
-static const RequestContext *
+const RequestContext *
 request_context(fuse_req_t req)
 {
   return fuse_req_userdata(req);
 }
 
-static const Server *
+const Server *
 request_server(fuse_req_t req)
 {
   return request_context(req)->server;
 }
 
-/* FUSE's root has the number 1 and none has 0; nids may be either. */
-static guint64
+guint64
 request_nid(const Server *server, fuse_ino_t ino)
 {
   return ino == FUSE_ROOT_ID ? index_root_nid(server->index) : ino - 2;
@@ -43,8 +42,7 @@ request_ino(const Server *server, guint64 nid)
   return nid == index_root_nid(server->index) ? FUSE_ROOT_ID : nid + 2;
 }
 
-/* What the caller of a system call is told: a corrupt index is an input/output error. */
-static void
+void
 request_fail(fuse_req_t req, int error)
 {
   fuse_reply_err(req, error == -EUCLEAN ? EIO : -error);
@@ -364,53 +362,6 @@ request_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
     fuse_reply_err(req, error);
   else
     fuse_reply_lseek(req, result);
-}
-
-static void
-request_reply_xattr(fuse_req_t req, gssize length, gsize size)
-{
-  if (length < 0)
-    request_fail(req, (int)length);
-  else if (size == 0)
-    fuse_reply_xattr(req, (gsize)length);
-  else if ((gsize)length > size)
-    fuse_reply_err(req, ERANGE);
-  else
-    fuse_reply_buf(req, request_context(req)->reply, (gsize)length);
-}
-
-static void
-request_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-  const Server *server = request_server(req);
-
-  /* ENOSYS: never ask again. */
-  if (!index_has_xattrs(server->index)) {
-    fuse_reply_err(req, ENOSYS);
-    return;
-  }
-  gboolean is_mapped = ids_concern_xattr(&server->ids, name);
-  gssize length = index_getxattr(server->index, request_nid(server, ino), name,
-                                 size || is_mapped ? request_context(req)->reply : NULL,
-                                 size || is_mapped ? REQUESTS_REPLY_SIZE - IDS_XATTR_GROWTH : 0);
-  if (length > 0 && is_mapped)
-    length = ids_map_xattr(&server->ids, name, request_context(req)->reply, (gsize)length);
-  request_reply_xattr(req, length, size);
-}
-
-static void
-request_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-  const Server *server = request_server(req);
-
-  if (!index_has_xattrs(server->index)) {
-    fuse_reply_err(req, ENOSYS);
-    return;
-  }
-  gssize length =
-      index_listxattr(server->index, request_nid(server, ino),
-                      size ? request_context(req)->reply : NULL, size ? REQUESTS_REPLY_SIZE : 0);
-  request_reply_xattr(req, length, size);
 }
 
 /* What the kernel's EROFS would say of the same index. */

@@ -20,3 +20,19 @@ typedef struct {
 } RequestContext;
 
 const struct fuse_lowlevel_ops *requests_operations(void);
+
+/* For the handlers' own files. */
+const RequestContext *request_context(fuse_req_t req);
+const Server *request_server(fuse_req_t req);
+/* FUSE's root has the number 1 and none has 0; nids may be either. */
+guint64 request_nid(const Server *server, fuse_ino_t ino);
+/* What the caller of a system call is told: a corrupt index is an input/output error. @error is a
+ * negative errno. */
+void request_fail(fuse_req_t req, int error);
+
+/* In requests-xattr.c. */
+void request_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void request_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+/* Whether overlayfs would obey the xattr @name of a layer. Nothing that we serve has one: an
+ * image's xattrs of that kind show under their escaped names. */
+gboolean request_is_overlay_xattr(const char *name);

@@ -81,6 +81,22 @@ worker_refuse(const Worker *worker, guint64 unique, int error)
     return;
 }
 
+/* An overlay above us asks for its metacopy mark on every file that it finds: where there are
+ * xattrs at all, the most frequent request of a first walk. */
+static gboolean
+worker_refuse_overlay(const Worker *worker, gsize size)
+{
+  const struct fuse_in_header *in = (const void *)worker->request;
+  const char *name = worker->request + sizeof *in + sizeof(struct fuse_getxattr_in);
+  const char *end = worker->request + size;
+
+  if (!index_has_xattrs(worker->server->index) || name >= end ||
+      !memchr(name, '\0', (gsize)(end - name)) || !request_is_overlay_xattr(name))
+    return FALSE;
+  worker_refuse(worker, in->unique, ENODATA);
+  return TRUE;
+}
+
 static void
 worker_handle(Worker *worker, gsize size)
 {
@@ -105,6 +121,8 @@ worker_handle(Worker *worker, gsize size)
     worker_refuse(worker, in->unique, EIO);
     return;
   }
+  if (in->opcode == FUSE_GETXATTR && worker_refuse_overlay(worker, size))
+    return;
   struct fuse_buf buffer = {.mem = worker->request, .size = size};
   fuse_session_process_buf(worker->session, &buffer);
 }

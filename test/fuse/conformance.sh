@@ -43,6 +43,19 @@ print(s.f_namemax, s.f_bavail, s.f_files > 3000, s.f_blocks > 0, bool(s.f_flag &
 PY
 )" "^255 0 True True True$"
 
+# xattrs that overlayfs would obey are data in an image.
+mkdir -p "$T/marked/dir" "$T/below/dir" "$T/over"
+echo under >"$T/below/dir/file"
+setfattr -n trusted.overlay.opaque -v y "$T/marked/dir"
+setfattr -n user.overlay.opaque -v z "$T/marked/dir"
+check "mount a tree with xattrs of overlayfs" fuse_mount "$T/marked" "$T/k"
+check "and an overlay on it" mount -t overlay -o "lowerdir=$T/k:$T/below" overlay "$T/over"
+is "which does not obey them" "$(cat "$T/over/dir/file")" under
+is "but shows them" "$(getfattr --only-values -n trusted.overlay.opaque "$T/over/dir")" y
+is "all of them" "$(getfattr -d -m overlay --absolute-names "$T/k/dir" | sort | paste -sd ' ')" \
+  " # file: $T/k/dir trusted.overlay.overlay.opaque=\"y\" user.overlay.overlay.opaque=\"z\""
+umount "$T/over" "$T/k"
+
 # A directory of 100,000 entries.
 mkdir -p "$T/big/d"
 python3 -c '

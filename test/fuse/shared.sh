@@ -115,6 +115,11 @@ check_fails "an error of the server is nixstore-mount's" 1 "^nixstore-mount: .*f
 # The best that works.
 export NIXSTORE_TEST_DISABLE=one-step,detached-layers,layer-descriptors,layer-names,classic-mount
 check_fails "nothing works where all is disabled" 1 "." mount_program --mode=auto -o "lowerdir=$REF,$(upper d)" "$TARGET"
+export NIXSTORE_TEST_DISABLE=erofs
+check "auto takes mode fuse where there is no EROFS" mount_program --mode=auto -o "lowerdir=$REF,$(upper auto)" "$TARGET"
+is "and that is it" "$(servers | wc -l) $(cat "$TARGET/dir/sub/deep")" "1 deep"
+umount "$TARGET"
+check "which goes, too" gone
 unset NIXSTORE_TEST_DISABLE
 for without in one-step,detached-layers one-step,detached-layers,layer-descriptors \
   one-step,detached-layers,layer-descriptors,layer-names; do
