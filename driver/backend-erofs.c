@@ -18,6 +18,7 @@ typedef struct {
   int index_fd;
   gboolean by_loop;
   gboolean file_failed; /* set: there is no mounting it from its file */
+  gboolean is_denied;   /* set: nor from anything else, for us */
 } ErofsSource;
 
 static int
@@ -31,6 +32,16 @@ erofs_mount_source(const char *source, GError **error)
   return mountapi_create(fs, MOUNT_ATTR_RDONLY, error);
 }
 
+/* EROFS is for root alone, and not for that of a user namespace: another mode may do. */
+static void
+erofs_explain_denial(ErofsSource *source, GError **error)
+{
+  source->is_denied = TRUE;
+  g_clear_error(error);
+  util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+             "mode erofs needs to be root, and not only in a user namespace");
+}
+
 static int
 erofs_open_index(void *data, GError **error)
 {
@@ -42,7 +53,9 @@ erofs_open_index(void *data, GError **error)
     snprintf(name, sizeof name, "/proc/self/fd/%d", source->index_fd);
     fd = erofs_mount_source(name, error);
     source->file_failed = fd < 0;
-    if (fd < 0)
+    if (fd < 0 && errno == EPERM)
+      erofs_explain_denial(source, error);
+    else if (fd < 0)
       g_prefix_error(error, "mount the index from its file: ");
     return fd;
   }
@@ -68,7 +81,7 @@ backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError *
    * a limit on stacked filesystems) from a loop device. */
   if (assembly_mount(plan, &index, target_fd, &local))
     return TRUE;
-  if (source.by_loop || plan->index == PLAN_INDEX_NONE ||
+  if (source.by_loop || source.is_denied || plan->index == PLAN_INDEX_NONE ||
       !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED)) {
     g_propagate_error(error, g_steal_pointer(&local));
     return FALSE;
