@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "manifest-escape.h"
+#include "manifest-value.h"
 #include "util.h"
 
 /* The kernel's limits on an xattr's name and value (linux/limits.h). */
@@ -49,156 +50,8 @@ typedef struct {
   gsize depth;
 } Parser;
 
-/* A piece of a line. */
-typedef struct {
-  const char *data;
-  gsize size;
-} Token;
-
 static gboolean
-token_is(Token token, const char *text)
-{
-  return token.size == strlen(text) && memcmp(token.data, text, token.size) == 0;
-}
-
-static gboolean
-parse_number(Token token, guint base, guint64 max, guint64 *ret_value)
-{
-  guint64 value = 0;
-
-  if (token.size == 0 || token.size > 20)
-    return FALSE;
-  for (gsize i = 0; i < token.size; i++) {
-    guint digit = (guint)(guchar)token.data[i] - '0';
-
-    if (digit >= base || value > (max - digit) / base)
-      return FALSE;
-    value = value * base + digit;
-  }
-  *ret_value = value;
-  return TRUE;
-}
-
-static gboolean
-parse_guint32(Token token, guint base, guint64 max, guint32 *ret_value)
-{
-  guint64 value;
-
-  if (!parse_number(token, base, max, &value))
-    return FALSE;
-  *ret_value = (guint32)value;
-  return TRUE;
-}
-
-static gboolean
-parse_type(Token token, guint32 *ret_type)
-{
-  static const struct {
-    const char *name;
-    guint32 type;
-  } types[] = {{"file", S_IFREG},  {"dir", S_IFDIR},  {"link", S_IFLNK},   {"char", S_IFCHR},
-               {"block", S_IFBLK}, {"fifo", S_IFIFO}, {"socket", S_IFSOCK}};
-
-  for (gsize i = 0; i < G_N_ELEMENTS(types); i++)
-    if (token_is(token, types[i].name)) {
-      *ret_type = types[i].type;
-      return TRUE;
-    }
-  return FALSE;
-}
-
-/* "-12.000000034": seconds and nanoseconds of a timespec, so minus eleven seconds and a bit. */
-static gboolean
-parse_time(Token token, Attributes *attributes)
-{
-  gboolean negative = token.size > 0 && token.data[0] == '-';
-  const char *dot = memchr(token.data, '.', token.size);
-  Token seconds, fraction;
-  guint64 value;
-
-  if (dot == NULL)
-    return FALSE;
-  seconds.data = token.data + negative;
-  seconds.size = (gsize)(dot - seconds.data);
-  fraction.data = dot + 1;
-  fraction.size = token.size - (gsize)(fraction.data - token.data);
-  if (fraction.size != 9 || !parse_number(seconds, 10, G_MAXINT64, &value) ||
-      !parse_guint32(fraction, 10, 999999999, &attributes->mtime_nsec))
-    return FALSE;
-  attributes->mtime = negative ? -(gint64)value : (gint64)value;
-  return TRUE;
-}
-
-/* "native,MAJOR,MINOR", within Linux's 12 and 20 bits. */
-static gboolean
-parse_device(Token token, Attributes *attributes)
-{
-  static const char prefix[] = "native,";
-  const char *comma;
-  Token major, minor;
-
-  if (token.size < sizeof prefix || memcmp(token.data, prefix, sizeof prefix - 1) != 0)
-    return FALSE;
-  major.data = token.data + sizeof prefix - 1;
-  major.size = token.size - (sizeof prefix - 1);
-  comma = memchr(major.data, ',', major.size);
-  if (comma == NULL)
-    return FALSE;
-  minor.data = comma + 1;
-  minor.size = major.size - (gsize)(minor.data - major.data);
-  major.size = (gsize)(comma - major.data);
-  return parse_guint32(major, 10, 0xfff, &attributes->rdev_major) &&
-         parse_guint32(minor, 10, 0xfffff, &attributes->rdev_minor);
-}
-
-static int
-base64_digit(char c)
-{
-  if (c >= 'A' && c <= 'Z')
-    return c - 'A';
-  if (c >= 'a' && c <= 'z')
-    return c - 'a' + 26;
-  if (c >= '0' && c <= '9')
-    return c - '0' + 52;
-  return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Strict base64 (RFC 4648): padded, and no stray bits at the end, so that a value has one spelling.
- * glib's decoder skips what it does not know. */
-static guint8 *
-decode_base64(Token token, gsize *ret_size)
-{
-  g_autofree guint8 *out = g_malloc(token.size / 4 * 3 + 1);
-  gsize padding = 0, size = 0;
-  guint32 bits = 0;
-
-  if (token.size % 4 != 0)
-    return NULL;
-  while (padding < 2 && padding < token.size && token.data[token.size - 1 - padding] == '=')
-    padding++;
-  for (gsize i = 0; i < token.size; i++) {
-    gboolean is_padding = i >= token.size - padding;
-    int digit = is_padding ? 0 : base64_digit(token.data[i]);
-
-    if (digit < 0)
-      return NULL;
-    bits = bits << 6 | (guint32)digit;
-    if (i % 4 == 3) {
-      out[size++] = (guint8)(bits >> 16);
-      out[size++] = (guint8)(bits >> 8);
-      out[size++] = (guint8)bits;
-    }
-  }
-  for (gsize i = 0; i < padding; i++)
-    if (out[--size] != 0)
-      return NULL;
-  out[size] = '\0';
-  *ret_size = size;
-  return g_steal_pointer(&out);
-}
-
-static gboolean
-parse_xattr(Parser *parser, Token name, Token value, GError **error)
+parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **error)
 {
   TreeXattr xattr = {NULL, NULL, 0};
   char decoded[XATTR_NAME_LIMIT + 1];
@@ -219,7 +72,7 @@ parse_xattr(Parser *parser, Token name, Token value, GError **error)
   for (guint i = 0; i < parser->xattrs->len; i++)
     if (strcmp(g_array_index(parser->xattrs, TreeXattr, i).name, decoded) == 0)
       return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr is given twice");
-  xattr.value = decode_base64(value, &xattr.size);
+  xattr.value = manifest_decode_base64(value, &xattr.size);
   if (xattr.value == NULL || xattr.size > XATTR_SIZE_LIMIT) {
     g_free(xattr.value);
     return util_error(error, NIXSTORE_ERROR_INVALID, "malformed value of an xattr");
@@ -229,52 +82,14 @@ parse_xattr(Parser *parser, Token name, Token value, GError **error)
   return TRUE;
 }
 
-/* Decodes "./usr/bin/env" (or ".") to "usr/bin/env" (or "") in @path of PATH_MAX bytes. */
 static gboolean
-parse_path(Token token, char *path, gsize *ret_size, GError **error)
-{
-  gssize size = 0;
-  gsize start = 0;
-
-  if (token.size == 1 && token.data[0] == '.') {
-    path[0] = '\0';
-    *ret_size = 0;
-    return TRUE;
-  }
-  if (token.size < 3 || token.data[0] != '.' || token.data[1] != '/')
-    return util_error(error, NIXSTORE_ERROR_INVALID, "a path that does not start with \"./\"");
-  if (token.size - 2 < (gsize)4 * PATH_MAX) {
-    g_autofree char *buffer = g_malloc(token.size);
-
-    size = manifest_unescape(token.data + 2, token.size - 2, buffer);
-    if (size > 0 && size < PATH_MAX)
-      memcpy(path, buffer, (gsize)size);
-  }
-  if (size <= 0 || size >= PATH_MAX)
-    return util_error(error, NIXSTORE_ERROR_INVALID, "a malformed or overlong path");
-  path[size] = '\0';
-  for (gsize i = 0; i <= (gsize)size; i++)
-    if (path[i] == '/' || path[i] == '\0') {
-      gsize length = i - start;
-      const char *name = path + start;
-
-      if (length == 0 || length > NAME_MAX || (length == 1 && name[0] == '.') ||
-          (length == 2 && name[0] == '.' && name[1] == '.'))
-        return util_error(error, NIXSTORE_ERROR_INVALID, "a path with a component that is no name");
-      start = i + 1;
-    }
-  *ret_size = (gsize)size;
-  return TRUE;
-}
-
-static gboolean
-parse_hardlink(Parser *parser, Token value, Attributes *attributes, GError **error)
+parse_hardlink(Parser *parser, ManifestToken value, Attributes *attributes, GError **error)
 {
   char path[PATH_MAX];
   TreeNode *node;
   gsize size;
 
-  if (!parse_path(value, path, &size, error))
+  if (!manifest_parse_path(value, path, &size, error))
     return FALSE;
   node = tree_lookup_path(parser->tree, path);
   if (node == NULL || S_ISDIR(node->inode->mode))
@@ -286,7 +101,7 @@ parse_hardlink(Parser *parser, Token value, Attributes *attributes, GError **err
 
 /* What other tools write into such files and what says nothing of ownership. */
 static gboolean
-keyword_is_ignored(Token key)
+keyword_is_ignored(ManifestToken key)
 {
   static const char *const ignored[] = {
       "size",
@@ -313,7 +128,7 @@ keyword_is_ignored(Token key)
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS(ignored); i++)
-    if (token_is(key, ignored[i]))
+    if (manifest_token_is(key, ignored[i]))
       return TRUE;
   return FALSE;
 }
@@ -321,35 +136,37 @@ keyword_is_ignored(Token key)
 /* The bit of @key, and with it the value parsed into @attributes; 0 when the value is malformed or
  * (KEY_IGNORED being a bit too) the key is unknown. */
 static guint32
-parse_simple_keyword(Token key, Token value, Attributes *attributes)
+parse_simple_keyword(ManifestToken key, ManifestToken value, Attributes *attributes)
 {
   /* chown(2) takes -1 for "leave it": no inode has that owner. */
   const guint64 max_id = G_MAXUINT32 - 1;
 
-  if (token_is(key, "mode"))
-    return parse_guint32(value, 8, 07777, &attributes->mode) ? KEY_MODE : 0;
-  if (token_is(key, "time"))
-    return parse_time(value, attributes) ? KEY_TIME : 0;
-  if (token_is(key, "type"))
-    return parse_type(value, &attributes->type) ? KEY_TYPE : 0;
-  if (token_is(key, "uid"))
-    return parse_guint32(value, 10, max_id, &attributes->uid) ? KEY_UID : 0;
-  if (token_is(key, "gid"))
-    return parse_guint32(value, 10, max_id, &attributes->gid) ? KEY_GID : 0;
-  if (token_is(key, "device"))
-    return parse_device(value, attributes) ? KEY_DEVICE : 0;
+  if (manifest_token_is(key, "mode"))
+    return manifest_parse_number(value, 8, 07777, &attributes->mode) ? KEY_MODE : 0;
+  if (manifest_token_is(key, "time"))
+    return manifest_parse_time(value, &attributes->mtime, &attributes->mtime_nsec) ? KEY_TIME : 0;
+  if (manifest_token_is(key, "type"))
+    return manifest_parse_type(value, &attributes->type) ? KEY_TYPE : 0;
+  if (manifest_token_is(key, "uid"))
+    return manifest_parse_number(value, 10, max_id, &attributes->uid) ? KEY_UID : 0;
+  if (manifest_token_is(key, "gid"))
+    return manifest_parse_number(value, 10, max_id, &attributes->gid) ? KEY_GID : 0;
+  if (manifest_token_is(key, "device"))
+    return manifest_parse_device(value, &attributes->rdev_major, &attributes->rdev_minor)
+               ? KEY_DEVICE
+               : 0;
   return keyword_is_ignored(key) ? KEY_IGNORED : 0;
 }
 
 static gboolean
-parse_keyword(Parser *parser, Token key, Token value, Attributes *attributes, guint32 *seen,
-              GError **error)
+parse_keyword(Parser *parser, ManifestToken key, ManifestToken value, Attributes *attributes,
+              guint32 *seen, GError **error)
 {
   guint32 bit;
 
   if (key.size > 6 && memcmp(key.data, "xattr.", 6) == 0)
-    return parse_xattr(parser, (Token){key.data + 6, key.size - 6}, value, error);
-  if (token_is(key, "hardlink")) {
+    return parse_xattr(parser, (ManifestToken){key.data + 6, key.size - 6}, value, error);
+  if (manifest_token_is(key, "hardlink")) {
     if (!parse_hardlink(parser, value, attributes, error))
       return FALSE;
     bit = KEY_HARDLINK;
@@ -366,7 +183,7 @@ parse_keyword(Parser *parser, Token key, Token value, Attributes *attributes, gu
 }
 
 static gboolean
-next_token(const char **position, const char *end, Token *ret_token)
+next_token(const char **position, const char *end, ManifestToken *ret_token)
 {
   const char *p = *position;
 
@@ -386,12 +203,12 @@ parse_keywords(Parser *parser, const char *position, const char *end, Attributes
                guint32 *ret_seen, GError **error)
 {
   guint32 seen = 0;
-  Token token;
+  ManifestToken token;
 
   g_array_set_size(parser->xattrs, 0);
   while (next_token(&position, end, &token)) {
     const char *equals = memchr(token.data, '=', token.size);
-    Token key = token, value = {token.data + token.size, 0};
+    ManifestToken key = token, value = {token.data + token.size, 0};
 
     if (equals != NULL) {
       key.size = (gsize)(equals - token.data);
@@ -543,14 +360,15 @@ add_entry(Parser *parser, const char *path, gsize size, const Attributes *attrib
 }
 
 static gboolean
-parse_entry(Parser *parser, Token path_token, const char *position, const char *end, GError **error)
+parse_entry(Parser *parser, ManifestToken path_token, const char *position, const char *end,
+            GError **error)
 {
   Attributes attributes = parser->set;
   char path[PATH_MAX];
   guint32 seen;
   gsize size;
 
-  if (!parse_path(path_token, path, &size, error) ||
+  if (!manifest_parse_path(path_token, path, &size, error) ||
       !parse_keywords(parser, position, end, &attributes, &seen, error) ||
       !check_attributes(parser, &attributes, seen, error))
     return FALSE;
@@ -563,13 +381,13 @@ static gboolean
 parse_line(Parser *parser, const char *line, const char *end, GError **error)
 {
   const char *position = line;
-  Token token;
+  ManifestToken token;
 
   if (!next_token(&position, end, &token) || token.data[0] == '#')
     return TRUE;
   if (token.data[0] != '/')
     return parse_entry(parser, token, position, end, error);
-  if (token_is(token, "/set"))
+  if (manifest_token_is(token, "/set"))
     return parse_set(parser, position, end, error);
   return util_error(error, NIXSTORE_ERROR_INVALID, "an unknown directive");
 }
