@@ -57,11 +57,11 @@ def names(t):
     t.add("names/dir-no-slash", "dir", mtime=T0)
 
 
-def deep(t):
-    """700 levels, and a path of 3,900 bytes: near PATH_MAX, not over it."""
+def deep(t, levels=90):
+    """Many levels, and a path of 3,900 bytes: near PATH_MAX, not over it."""
     path = "deep"
     t.add(path, "dir", mtime=T0)
-    for i in range(700):
+    for i in range(levels):
         path += f"/d{i % 10}"
         t.add(path, "dir", mtime=T0 + i)
     t.add(path + "/leaf", data=b"deep down", mtime=T0)
@@ -404,6 +404,12 @@ def nasty_global(d):
     return [layer(d + "/1", base_dirs, one)]
 
 
+def nasty_deep(d):
+    """700 levels of directories.  Nix 2.26, Debian 13's, crashes when it adds a
+    tree of more than some 100."""
+    return [layer(d + "/1", base_dirs, lambda t: deep(t, 700))]
+
+
 def sparse_5g(d):
     """A file of 5 GiB that is all hole but for its ends."""
     def one(t):
@@ -432,4 +438,4 @@ def many_layers(d):
 
 IMAGES = {f.__name__.replace("_", "-"): f for f in (
     nasty, nasty_duplicates, nasty_dirs, nasty_links, nasty_order, nasty_redo_dir, nasty_overlay, nasty_trusted,
-    nasty_user_link, nasty_gnu_sparse, nasty_global, sparse_5g, empty, many_layers)}
+    nasty_user_link, nasty_gnu_sparse, nasty_global, nasty_deep, sparse_5g, empty, many_layers)}

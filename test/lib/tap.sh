@@ -209,11 +209,14 @@ tap_exit() {
 }
 
 tap_begin() {
-  local parent=${NIXSTORE_TEST_TMPDIR:-/var/tmp}
+  local parent=/var/tmp name=nixstore-test.XXXXXX
+  # The runner's own directory; names stay short, since Podman refuses a run root
+  # of more than 50 characters.
+  if [ -n "${NIXSTORE_TEST_TMPDIR-}" ]; then parent=$NIXSTORE_TEST_TMPDIR name=t.XXXXXX; fi
   exec 3>&1
   TAP_ARGS=("$@")
   TAP_SELF=$(realpath "$0") # tap_cleanup leaves the directory
-  T=$(mktemp -d "$parent/nixstore-test.XXXXXX") || tap_bail "no temporary directory in $parent"
+  T=$(mktemp -d "$parent/$name") || tap_bail "no temporary directory in $parent"
   T=$(cd "$T" && pwd -P)
   chmod 755 "$T"
   mkdir -m 1777 "$T/tmp"

@@ -39,7 +39,7 @@ podman_setup
 need_podman_nixstore
 
 images=${FIDELITY_IMAGES:-nasty nasty-dirs nasty-links nasty-order nasty-redo-dir nasty-trusted
-  nasty-global empty many-layers debian-base debian-app}
+  nasty-global nasty-deep empty many-layers debian-base debian-app}
 
 # listing PODMAN-FUNCTION IMAGE FILE: taken inside a container that may read
 # every xattr.
