@@ -46,7 +46,7 @@ done < <(awk '/^```sh$/ { on = 1; next } /^```/ { on = 0 } on && NF' "$SRCDIR/RE
 [ "$commands" -ge 10 ] && tap_ok "the README has examples" || tap_not_ok "the README has examples"
 
 check "what was exported runs under the stock drivers" \
-  bash -c 'podman --root "$T/x/root" --runroot "$T/x/run" --storage-driver vfs load -i ordinary.tar'
+  "$PODMAN" --root "$T/x" --runroot "$RUNROOTS/x" --storage-driver vfs load -q -i ordinary.tar
 /usr/bin/podman --root /var/lib/nixstore-readme "$stock" rmi -a -f >/dev/null 2>&1
 podman --storage-driver=nixstore rmi -a -f >/dev/null 2>&1
 tap_done

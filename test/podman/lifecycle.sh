@@ -126,15 +126,14 @@ collect() { nix-store --gc >"$T/gc.log" 2>&1; }
 for way in nixstore mountprogram; do
   try "$way" info >/dev/null 2>&1 # what Podman makes once for a storage is not ours
   leak_mark
+  is "$way: the same path as ever" "$("$NIXSTORE" convert "$source" --name base)" "$path"
   verbs "$way"
   kills "$way"
   collect
   check "$way: what Podman has is not collected" test -e "$path/rootfs"
   check "$way: rmi" try "$way" rmi base:1
-  collect # takes the dangling link that an indirect root leaves in gcroots/auto
+  collect # takes the dangling link too that an indirect root leaves in gcroots/auto
+  check "$way: what Podman has no longer is collected" test ! -e "$path"
   assert_nothing_left "$way: nothing is left"
 done
-
-collect
-check "what Podman has no longer is collected" test ! -e "$path"
 tap_done
