@@ -127,12 +127,15 @@ write_parts(const Source *source, Stage *stage, Tree *tree, GError **error)
          stage_write_file(stage, IMAGE_JSON, json, strlen(json), error);
 }
 
-/* Converts @source to an image path called @name and returns its store path. */
+/* Converts @source to an image path called @name and returns its store path. The stage, which is of
+ * no use any more, is handed over: to remove it takes a while. */
 static char *
-convert_source(const Source *source, const char *name, guint64 max_size, GError **error)
+convert_source(const Source *source, const char *name, guint64 max_size, Stage **ret_stage,
+               GError **error)
 {
   g_autoptr(Stage) stage = stage_new(name, error);
   g_autoptr(Tree) tree = NULL;
+  char *store_path;
 
   if (stage == NULL)
     return NULL;
@@ -140,7 +143,28 @@ convert_source(const Source *source, const char *name, guint64 max_size, GError 
   if (tree == NULL || !stage_place_tree(stage, tree, error) ||
       !write_parts(source, stage, tree, error))
     return NULL;
-  return store_add(stage_path(stage), error);
+  store_path = store_add(stage_path(stage), error);
+  if (store_path != NULL)
+    *ret_stage = g_steal_pointer(&stage);
+  return store_path;
+}
+
+static gpointer
+free_stage(gpointer stage)
+{
+  stage_free(stage);
+  return NULL;
+}
+
+/* import_image(), while the stage is removed. */
+static Import *
+import_meanwhile(const char *store_path, Stage *stage, GError **error)
+{
+  GThread *thread = g_thread_new("clean-up", free_stage, stage);
+  Import *import = import_image(store_path, option_tag, error);
+
+  g_thread_join(thread);
+  return import;
 }
 
 static Source *
@@ -176,6 +200,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
 {
   g_autoptr(Source) source = NULL;
   g_autoptr(Import) import = NULL;
+  g_autoptr(Stage) stage = NULL;
   g_autofree char *name = NULL, *store_path = NULL;
   guint64 max_size = 0;
 
@@ -192,13 +217,13 @@ convert_run(char **arguments, int n_arguments, GError **error)
   if (source == NULL)
     return FALSE;
   name = option_name != NULL ? g_strdup(option_name) : source_make_name(source);
-  store_path = convert_source(source, name, max_size, error);
+  store_path = convert_source(source, name, max_size, &stage, error);
   if (store_path == NULL) {
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;
   }
   if (option_import) {
-    import = import_image(store_path, option_tag, error);
+    import = import_meanwhile(store_path, g_steal_pointer(&stage), error);
     if (import == NULL)
       return FALSE;
   }
