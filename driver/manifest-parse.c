@@ -69,6 +69,8 @@ parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **er
   if (size <= 0)
     return util_error(error, NIXSTORE_ERROR_INVALID, "malformed name of an xattr");
   decoded[size] = '\0';
+  if (g_str_has_prefix(decoded, "trusted.overlay."))
+    return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr of overlayfs");
   for (guint i = 0; i < parser->xattrs->len; i++)
     if (strcmp(g_array_index(parser->xattrs, TreeXattr, i).name, decoded) == 0)
       return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr is given twice");

@@ -83,6 +83,10 @@ set_xattrs(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError 
 
     if (!xattr_is_kept(xattr->name))
       continue;
+    /* overlayfs's own marks. One overlay can be told to show them and not obey them, but not two above
+     * each other, as kernels before 6.16 need. */
+    if (g_str_has_prefix(xattr->name, "trusted.overlay."))
+      return invalid(error, "an xattr of overlayfs (trusted.overlay.*), which no image may have");
     /* xattr(7): only there may ordinary users have them. Stock Podman refuses these too. */
     if (g_str_has_prefix(xattr->name, "user.") && !S_ISREG(inode->mode) && !S_ISDIR(inode->mode))
       return invalid(error, "a user.* xattr on what is neither a file nor a directory");

@@ -138,6 +138,7 @@ static const struct {
     {TOP ROOT "./a xattr.user.x=A=== time=0.000000000\n", "malformed value of an xattr"},
     {TOP ROOT "./a xattr.user.x=A=BC time=0.000000000\n", "malformed value of an xattr"},
     {TOP ROOT "./a xattr.\\000=AA== time=0.000000000\n", "malformed name of an xattr"},
+    {TOP ROOT "./a xattr.trusted.overlay.redirect=AA== time=0.000000000\n", "an xattr of overlayfs"},
     {TOP ROOT "./a xattr.u=AA== xattr.u=AA== time=0.000000000\n", "given twice"},
     {TOP "/set xattr.user.x=AA==\n", "cannot be set"},
     {TOP "/set hardlink=./a\n", "a hard link to what is not"},
