@@ -2,18 +2,15 @@
 #include "config.h"
 
 #include "layer-writer.h"
+#include "gzip-writer.h"
 #include "util.h"
 
 #include <openssl/evp.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 
 #define BUFFER_SIZE (256 * 1024)
-#define GZIP_LEVEL 6
 #define ZSTD_LEVEL 3
-/* zlib's window bits that say "gzip header". */
-#define GZIP_WINDOW_BITS (15 + 16)
 
 struct LayerWriter {
   int fd; /* the caller's */
@@ -22,7 +19,7 @@ struct LayerWriter {
   EVP_MD_CTX *diff_hash;
   EVP_MD_CTX *blob_hash; /* NULL without compression: the two are one */
   guint64 written;
-  z_stream gzip;
+  GzipWriter *gzip;
   ZSTD_CCtx *zstd;
   guint8 *buffer; /* of BUFFER_SIZE */
 };
@@ -69,11 +66,25 @@ hash_finish(EVP_MD_CTX *hash)
 }
 
 static gboolean
+put(gpointer layer_writer, const void *data, gsize size, GError **error)
+{
+  LayerWriter *writer = layer_writer;
+  if (size == 0)
+    return TRUE;
+  if (writer->blob_hash)
+    EVP_DigestUpdate(writer->blob_hash, data, size);
+  writer->written += size;
+  return util_write_all(writer->fd, data, size) ||
+         util_error_errno(error, "write %s", writer->name);
+}
+
+static gboolean
 compressor_start(LayerWriter *writer)
 {
-  if (writer->compression == LAYER_GZIP)
-    return deflateInit2(&writer->gzip, GZIP_LEVEL, Z_DEFLATED, GZIP_WINDOW_BITS, 8,
-                        Z_DEFAULT_STRATEGY) == Z_OK;
+  if (writer->compression == LAYER_GZIP) {
+    writer->gzip = gzip_writer_new(put, writer);
+    return TRUE;
+  }
   writer->zstd = ZSTD_createCCtx();
   if (!writer->zstd)
     return FALSE;
@@ -109,43 +120,13 @@ layer_writer_free(LayerWriter *writer)
 {
   if (!writer)
     return;
-  if (writer->compression == LAYER_GZIP)
-    deflateEnd(&writer->gzip);
+  gzip_writer_free(writer->gzip);
   ZSTD_freeCCtx(writer->zstd);
   EVP_MD_CTX_free(writer->diff_hash);
   EVP_MD_CTX_free(writer->blob_hash);
   g_free(writer->buffer);
   g_free(writer->name);
   g_free(writer);
-}
-
-static gboolean
-put(LayerWriter *writer, const void *data, gsize size, GError **error)
-{
-  if (size == 0)
-    return TRUE;
-  if (writer->blob_hash)
-    EVP_DigestUpdate(writer->blob_hash, data, size);
-  writer->written += size;
-  return util_write_all(writer->fd, data, size) ||
-         util_error_errno(error, "write %s", writer->name);
-}
-
-static gboolean
-gzip_write(LayerWriter *writer, const void *data, gsize size, gboolean end, GError **error)
-{
-  z_stream *gzip = &writer->gzip;
-  int result;
-  gzip->next_in = (Bytef *)data;
-  gzip->avail_in = (uInt)size;
-  do {
-    gzip->next_out = writer->buffer;
-    gzip->avail_out = BUFFER_SIZE;
-    result = deflate(gzip, end ? Z_FINISH : Z_NO_FLUSH);
-    if (!put(writer, writer->buffer, BUFFER_SIZE - gzip->avail_out, error))
-      return FALSE;
-  } while (gzip->avail_out == 0 || (end && result == Z_OK));
-  return TRUE;
 }
 
 static gboolean
@@ -170,7 +151,8 @@ compress_write(LayerWriter *writer, const void *data, gsize size, gboolean end, 
 {
   switch (writer->compression) {
   case LAYER_GZIP:
-    return gzip_write(writer, data, size, end, error);
+    return gzip_writer_write(writer->gzip, data, size, error) &&
+           (!end || gzip_writer_finish(writer->gzip, error));
   case LAYER_ZSTD:
     return zstd_write(writer, data, size, end, error);
   default:
@@ -181,15 +163,8 @@ compress_write(LayerWriter *writer, const void *data, gsize size, gboolean end, 
 gboolean
 layer_writer_write(LayerWriter *writer, const void *data, gsize size, GError **error)
 {
-  const guint8 *bytes = data;
   EVP_DigestUpdate(writer->diff_hash, data, size);
-  /* zlib counts in 32 bits. */
-  for (gsize part; size > 0; bytes += part, size -= part) {
-    part = MIN(size, (gsize)1 << 30);
-    if (!compress_write(writer, bytes, part, FALSE, error))
-      return FALSE;
-  }
-  return TRUE;
+  return compress_write(writer, data, size, FALSE, error);
 }
 
 gboolean
