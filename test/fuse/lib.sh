@@ -2,7 +2,7 @@
 # What the tests of nixstore-fuse have in common.  Source it after tap.sh.
 
 # shellcheck disable=SC2034
-FUSE=$BUILDDIR/nixstore-fuse
+FUSE=${NIXSTORE_FUSE:-$BUILDDIR/nixstore-fuse}
 MAKE_INDEX=$BUILDDIR/test/fuse/make-index
 LISTING=$BUILDDIR/test/lib/listing
 
