@@ -9,6 +9,7 @@
 
 #include "image.h"
 #include "index.h"
+#include "mountapi.h"
 #include "settings.h"
 #include "util.h"
 
@@ -143,42 +144,71 @@ cache_write_index(int fd, CacheBuild build, gpointer data, GError **error)
   return fsync(fd) == 0 || util_error_errno(error, "write the index to disk");
 }
 
-/* Compiles into @name by way of a file aside, whose name is @key's own: what a process killed
- * midway left of it is overwritten by the next. */
+/* A file of the cache without a name, or where the filesystem has no such files, called @aside:
+ * what a process killed midway left under that name is overwritten by the next, as @aside is its
+ * key's own. */
+static int
+cache_create_aside(const Cache *cache, const char *aside, gboolean *ret_named, GError **error)
+{
+  int fd = mountapi_is_disabled("unnamed-files")
+               ? -1
+               : openat(cache->index_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0644);
+
+  unlinkat(cache->index_fd, aside, 0);
+  *ret_named = fd < 0;
+  if (fd < 0)
+    fd = openat(cache->index_fd, aside, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0)
+    util_error_errno(error, "create %s/index/%s", cache->path, aside);
+  return fd;
+}
+
+static gboolean
+cache_publish(const Cache *cache, int fd, gboolean is_named, const char *aside, const char *name,
+              GError **error)
+{
+  char path[32];
+
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  if (!is_named && linkat(AT_FDCWD, path, cache->index_fd, aside, AT_SYMLINK_FOLLOW) < 0)
+    return util_error_errno(error, "name %s/index/%s", cache->path, aside);
+  if (renameat(cache->index_fd, aside, cache->index_fd, name) < 0)
+    return util_error_errno(error, "rename %s/index/%s", cache->path, aside);
+  return fsync(cache->index_fd) == 0 ||
+         util_error_errno(error, "sync the directory %s/index", cache->path);
+}
+
+/* Compiles into @name by way of a file aside, which is whole and on disk before it has that name.
+ */
 static gboolean
 cache_compile(const Cache *cache, const char *key, const char *name, CacheBuild build,
               gpointer data, GError **error)
 {
   g_autofree char *aside = g_strconcat(key, ".new", NULL);
+  gboolean is_named = FALSE;
+  autofd int fd = cache_create_aside(cache, aside, &is_named, error);
 
-  unlinkat(cache->index_fd, aside, 0);
-  autofd int fd =
-      openat(cache->index_fd, aside, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (fd < 0)
-    return util_error_errno(error, "create %s/index/%s", cache->path, aside);
-  if (!cache_write_index(fd, build, data, error)) {
-    unlinkat(cache->index_fd, aside, 0);
     return FALSE;
-  }
-  if (renameat(cache->index_fd, aside, cache->index_fd, name) < 0) {
-    util_error_errno(error, "rename %s/index/%s", cache->path, aside);
-    unlinkat(cache->index_fd, aside, 0);
-    return FALSE;
-  }
-  return fsync(cache->index_fd) == 0 ||
-         util_error_errno(error, "sync the directory %s/index", cache->path);
+  if (cache_write_index(fd, build, data, error) &&
+      cache_publish(cache, fd, is_named, aside, name, error))
+    return TRUE;
+  unlinkat(cache->index_fd, aside, 0);
+  return FALSE;
 }
 
 static int
 cache_open_unnamed(const Cache *cache, CacheBuild build, gpointer data, GError **error)
 {
   char path[32];
-  autofd int fd = openat(cache->index_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+  gboolean is_named = FALSE;
+  g_autofree char *aside = g_strdup_printf("unnamed-%d.new", (int)getpid());
+  autofd int fd = cache_create_aside(cache, aside, &is_named, error);
 
-  if (fd < 0) {
-    util_error_errno(error, "create a temporary file in %s/index", cache->path);
+  if (fd < 0)
     return -1;
-  }
+  if (is_named)
+    unlinkat(cache->index_fd, aside, 0);
   if (!cache_write_index(fd, build, data, error))
     return -1;
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);

@@ -2,8 +2,8 @@
  *
  * The cache of indexes and of verdicts, in settings' directory: <cache>/index/<key>.erofs and
  * <cache>/verdict/<key>. Everything in it may be deleted at any time. It is trusted because nobody but
- * root and the user can write to it, which is checked. Stands on image, index, reference, settings,
- * tree and util.
+ * root and the user can write to it, which is checked. Stands on image, index, mountapi, reference,
+ * settings, tree and util.
  */
 #pragma once
 

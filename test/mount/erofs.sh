@@ -105,6 +105,11 @@ check "a truncated index is compiled again" mount_program -o "lowerdir=$REF,$(up
 is "content after that" "$(cat "$TARGET/etc/shadow")" "shadow of one"
 unmount_target
 rm -rf "$CACHE"
+NIXSTORE_TEST_DISABLE=unnamed-files \
+  check "a cache without unnamed files" mount_program -o "lowerdir=$REF,$(upper c)" "$TARGET"
+is "content from that" "$(cat "$TARGET/etc/shadow")" "shadow of one"
+unmount_target
+rm -rf "$CACHE"
 check "the cache may go" mount_program -o "lowerdir=$REF,$(upper c)" "$TARGET"
 unmount_target
 
