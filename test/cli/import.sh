@@ -201,6 +201,34 @@ podman rmi hello >/dev/null
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- Nix collects garbage at the same time: an image that is imported keeps its path; one whose path went
+# first is not imported.
+imported=0 refused=0 wrong=
+# delay: seconds from the start of the import to that of the collection, or the other way round.
+for delay in 0 0.01 0.02 0.05 0.1 0.2 -0.005 -0.01 -0.02 -0.03 -0.05 -0.3; do
+  P=$(handmade_add "$T/hello")
+  { case $delay in -*) ;; *) sleep $delay ;; esac; nix-store --gc; } >/dev/null 2>&1 &
+  case $delay in -*) sleep ${delay#-} ;; esac
+  if import -q "$P" >"$T/out" 2>&1; then
+    imported=$((imported + 1))
+    wait
+    [ -e "$P/image.json" ] || wrong="$wrong imported-but-gone($delay)"
+    nix-store --gc >/dev/null 2>&1
+    [ -e "$P/image.json" ] || wrong="$wrong collected($delay)"
+    podman rmi hello >/dev/null
+  else
+    refused=$((refused + 1))
+    wait
+    [ "$(wc -l <"$T/out")" = 1 ] || wrong="$wrong lines($delay)"
+    [ -z "$(podman images -q --all)" ] || wrong="$wrong image-left($delay)"
+  fi
+done
+is "imported or refused while Nix collects garbage, never in between" "$wrong" ""
+check "some were imported, some refused" test $imported -gt 0 -a $refused -gt 0
+tap_diag "$imported imported, $refused refused"
+nix-store --gc >/dev/null 2>&1
+P=$(handmade_add "$T/hello")
+
 # ---- a full disk
 mkdir "$T/full"
 mount -t tmpfs -o size=16k none "$T/full"
