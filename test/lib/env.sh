@@ -33,6 +33,7 @@ nix_private() {
 # The distribution's Podman, and the one that has the driver built in.
 PODMAN=${PODMAN:-/usr/bin/podman}
 PODMAN_NIXSTORE=${PODMAN_NIXSTORE:-}
+PODMAN_NIXSTORE_MISSING=
 # What this tree has built.
 NIXSTORE=${NIXSTORE:-$BUILDDIR/nixstore}
 NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
@@ -95,13 +96,27 @@ podman_mountprogram() {
     --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" -- "$@"
 }
 
-# need_podman_nixstore: the file is skipped where it can't be built; what was
-# built once is in the cache.
-need_podman_nixstore() {
+# find_podman_nixstore: sets PODMAN_NIXSTORE; what was built once is in the
+# cache.  Where it can't be built $PODMAN_NIXSTORE_MISSING says why.
+find_podman_nixstore() {
   tap_need_file "$NIXSTORE_MOUNT"
   [ -z "$PODMAN_NIXSTORE" ] || return 0
-  PODMAN_NIXSTORE=$("$SRCDIR/contrib/podman/build" --no-install podman 2>"$T/podman-build.log") ||
-    tap_skip_all "Podman with the driver can't be built: $(tail -n 1 "$T/podman-build.log")"
+  PODMAN_NIXSTORE=$("$SRCDIR/contrib/podman/build" --no-install podman 2>"$T/podman-build.log") && return
+  PODMAN_NIXSTORE=
+  PODMAN_NIXSTORE_MISSING="Podman with the driver can't be built: $(tail -n 1 "$T/podman-build.log")"
+  return 1
+}
+
+# need_podman_nixstore: the file is skipped where there is none.
+need_podman_nixstore() { find_podman_nixstore || tap_skip_all "$PODMAN_NIXSTORE_MISSING"; }
+
+# podman_ways: sets WAYS to the ways into Podman that there are here, and says
+# so where the driver is not among them.
+podman_ways() {
+  WAYS="nixstore mountprogram"
+  find_podman_nixstore && return
+  WAYS=mountprogram
+  tap_skip "driver nixstore" "$PODMAN_NIXSTORE_MISSING"
 }
 
 # Podman with the nixstore driver; NIXSTORE_STORAGE_OPTS holds further

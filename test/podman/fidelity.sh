@@ -36,7 +36,7 @@ tap_need python3 nix-store
 tap_need_file "$LISTING" "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
-need_podman_nixstore
+podman_ways
 
 images=${FIDELITY_IMAGES:-nasty nasty-dirs nasty-links nasty-order nasty-redo-dir nasty-trusted
   nasty-global nasty-deep empty many-layers debian-base debian-app}
@@ -72,7 +72,7 @@ judge() {
   start=$(date +%s)
   stock vfs "$source" "$dir/vfs" || { tap_not_ok "$name: stock vfs can load it" "$(cat "$dir/vfs.err")"; return; }
   stock overlay "$source" "$dir/overlay" || rm -f "$dir/overlay"
-  for way in nixstore mountprogram; do
+  for way in $WAYS; do
     if check "$name: $way runs it" ours "$way" "$name" "$source" "$dir/$way"; then
       check "$name: $way shows what stock Podman shows" \
         "$TESTLIB/compare-listings" --start "$start" "$dir/vfs" "$dir/overlay" "$dir/$way"
@@ -88,7 +88,7 @@ for name in $images; do judge "$name"; done
 # image, with one line, is as good.
 source=$(image nasty-overlay)
 if path=$("$NIXSTORE" convert "$source" --name nasty-overlay 2>"$T/refusal"); then
-  for way in nixstore mountprogram; do
+  for way in $WAYS; do
     check "nasty-overlay: $way imports it" \
       nixstore_for "$way" import "$path" --name localhost/nasty-overlay:latest
     check "nasty-overlay: $way lists it" listing "podman_$way" localhost/nasty-overlay:latest "$T/l.$way"

@@ -9,7 +9,7 @@ tap_need nix-store
 tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
-need_podman_nixstore
+podman_ways
 source=$(image debian-base) || tap_skip_all "debian-base cannot be made here"
 path=$("$NIXSTORE" convert "$source" --name base) || tap_bail "convert failed"
 
@@ -123,7 +123,7 @@ kills() {
 
 collect() { nix-store --gc >"$T/gc.log" 2>&1; }
 
-for way in nixstore mountprogram; do
+for way in $WAYS; do
   try "$way" info >/dev/null 2>&1 # what Podman makes once for a storage is not ours
   leak_mark
   is "$way: the same path as ever" "$("$NIXSTORE" convert "$source" --name base)" "$path"

@@ -19,14 +19,17 @@ enter() { "$trixie" run -w "$work" env NIXSTORE_IMAGE_SUITE="$(debian_codename)"
 check "configure" enter bash -c 'cd /build && /src/configure -q --enable-werror' || tap_done
 check "make" enter make -s -C /build -j2 || tap_done
 check "the programs for tests" enter make -s -C /build -j2 check-programs || tap_done
-if enter /src/contrib/podman/build --no-install podman >"$T/podman" 2>"$T/podman.err"; then
+driver=$(enter /src/contrib/podman/build --no-install podman 2>"$T/podman.err")
+if [ -n "$driver" ]; then
   tap_ok "Podman with the driver"
-  like "it is Podman 5" "$(enter "$(cat "$T/podman")" --version)" 'version 5\.'
+  like "it is Podman 5" "$(enter "$driver" --version)" 'version 5\.'
+elif grep -q "failed: Fetching the source" "$T/podman.err"; then
+  # The mirror at hand may lack it; what follows takes the stock Podman alone then.
+  tap_skip "Podman with the driver" "the mirror does not give Debian 13's source of Podman"
 else
   tap_not_ok "Podman with the driver" "$(tail -n 20 "$T/podman.err")"
-  tap_done
 fi
-enter env NIXSTORE_BUILDDIR=/build PODMAN_NIXSTORE="$(cat "$T/podman")" \
+enter env NIXSTORE_BUILDDIR=/build PODMAN_NIXSTORE="$driver" \
   FIDELITY_IMAGES="${FIDELITY_IMAGES:-nasty nasty-dirs nasty-trusted debian-base}" \
   bash -c "cd /src; $RUN_TESTS" _ $tests >"$T/points" 2>&1
 points_of "Debian 13" "$T/points"
