@@ -33,6 +33,10 @@ touch -d @1 a.tar
 check "an archive that is there is replaced" export_to oci-archive:a.tar
 check "by a new one" cmp a.tar b.tar
 mkdir empty
+mkdir -m 777 "$T/nobody"
+check "without any privilege" setpriv --reuid 65534 --regid 65534 --clear-groups \
+  env HOME="$T/nobody" "$NIXSTORE" export "$P" "oci-archive:$T/nobody/a.tar"
+check "gives the same bytes as well" cmp a.tar "$T/nobody/a.tar"
 check "an empty directory is used" export_to oci:empty:team/name:1
 
 # skopeo is the judge of the layouts, by what it says of them.
