@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 
 #include "mountapi.h"
+#include "settings.h"
 #include "util.h"
 
 typedef struct {
@@ -22,6 +23,14 @@ static const OverlayParameter overlay_read_write[] = {
     {"redirect_dir", "off"},
     {"index", "off"},
 };
+/* In a user namespace, where marks are user.* xattrs: "off" would follow redirects all the same,
+ * and is refused with them. */
+static const OverlayParameter overlay_read_write_user[] = {
+    {"xino", "on"},
+    {"metacopy", "off"},
+    {"redirect_dir", "nofollow"},
+    {"index", "off"},
+};
 static const OverlayParameter overlay_read_only[] = {
     {"xino", "on"},
 };
@@ -33,6 +42,10 @@ static const OverlayParameter overlay_read_only_metacopy[] = {
 static const OverlayParameter *
 overlay_parameters(const Overlay *overlay, gsize *ret_count)
 {
+  if (overlay->upper_fd >= 0 && !settings_process_is_root()) {
+    *ret_count = G_N_ELEMENTS(overlay_read_write_user);
+    return overlay_read_write_user;
+  }
   if (overlay->upper_fd >= 0) {
     *ret_count = G_N_ELEMENTS(overlay_read_write);
     return overlay_read_write;
@@ -90,6 +103,9 @@ overlay_create_by_api(Overlay *overlay, OverlayWay way, GError **error)
   for (gsize i = 0; i < count; i++)
     if (!mountapi_set_string(fs, parameters[i].key, parameters[i].value, error))
       return -1;
+  /* Whiteouts and opaque marks of an upper: in a user namespace there is no trusted.*. */
+  if (!settings_process_is_root() && !mountapi_set_flag(fs, "userxattr", error))
+    return -1;
   if (overlay->source && !mountapi_set_string(fs, "source", overlay->source, error))
     return -1;
   if (overlay->context && !mountapi_set_string(fs, "context", overlay->context, error))
@@ -116,6 +132,8 @@ overlay_describe(const Overlay *overlay)
     g_string_append_printf(text, ",upperdir=%d,workdir=%d", overlay->upper_fd, overlay->work_fd);
   for (gsize i = 0; i < count; i++)
     g_string_append_printf(text, ",%s=%s", parameters[i].key, parameters[i].value);
+  if (!settings_process_is_root())
+    g_string_append(text, ",userxattr");
   if (overlay->is_volatile && overlay->upper_fd >= 0)
     g_string_append(text, ",volatile");
   if (overlay->context)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * One overlayfs superblock (the kernel's Documentation/filesystems/overlayfs.rst) out of descriptors,
- * in each of the ways that kernels take layers. Stands on mountapi and util.
+ * in each of the ways that kernels take layers. Stands on mountapi, settings and util.
  */
 #pragma once
 

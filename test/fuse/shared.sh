@@ -75,6 +75,29 @@ umount "$T/a"
 check "then server, keeper and socket go" gone
 assert_nothing_left "nothing is left"
 
+# In a user namespace, as in rootless Podman: its root is nobody else's.
+cat >"$T/rootless" <<'END'
+cd "$HOME_DIR" || exit 1
+export XDG_RUNTIME_DIR=$T/runtime XDG_CACHE_HOME=$T/cache-home
+mkdir -p "$XDG_RUNTIME_DIR" "$T/rl1" "$T/rl2" || exit 1
+"$NIXSTORE_MOUNT" --mode=auto -o "lowerdir=$1,$2" "$T/rl1" || exit 1
+"$NIXSTORE_MOUNT" --mode=auto -o "lowerdir=$1,$3,uidmapping=0:0:1,gidmapping=0:0:1" "$T/rl2" || exit 1
+rm "$T/rl1/etc/passwd" && echo new >"$T/rl1/new" && chmod 700 "$T/rl1/usr/bin/tool" || exit 1
+cat "$T/rl1/etc/shadow" "$T/rl1/new" "$T/rl2/etc/passwd"
+stat -c '%a %u' "$T/rl1/etc/fifo" "$T/rl2/dir"
+ls "$T/runtime/nixstore" | wc -l
+umount "$T/rl1" "$T/rl2"
+END
+if unshare --user --map-root-user --mount true 2>/dev/null; then
+  export T HOME_DIR NIXSTORE_MOUNT
+  is "in a user namespace" "$(unshare --user --map-root-user --mount bash "$T/rootless" "$REF" "$(upper rl1)" "$(upper rl2)" 2>&1 | paste -sd ' ')" \
+    "shadow of one new passwd of one 620 0 1777 65534 2"
+  for i in {1..30}; do [ -n "$(ls "$T/runtime/nixstore")" ] || break; sleep 0.1; done
+  is "its servers go, too" "$(ls "$T/runtime/nixstore")" ""
+else
+  tap_skip "in a user namespace" "there are none for us"
+fi
+
 # Someone comes at every moment of its leaving, and two at once come to nothing.
 cycle() {
   local i
