@@ -96,12 +96,13 @@ preparation_thread(gpointer data)
   if (!cache) {
     /* The mount will say so, and may run with other rights; that the image is sound can be seen
      * without. */
-    g_autoptr(Tree) tree = image_load_tree(it->image, &error);
+    tree_free(image_load_tree(it->image, &error));
     return error;
   }
-  autofd int index = trust_check_reference(cache, it->reference, &error)
-                         ? cache_open_reference_index(cache, it->reference, &error)
-                         : -1;
+  if (trust_check_reference(cache, it->reference, &error)) {
+    int index = cache_open_reference_index(cache, it->reference, &error);
+    util_close_fd(&index);
+  }
   return error;
 }
 

@@ -59,7 +59,7 @@ verify_image(const char *store_path, GPtrArray *problems)
   /* What every mount goes by has the last word. */
   if (problems->len > before)
     return;
-  g_autoptr(Tree) bound = image_load_tree(image, &error);
+  tree_free(image_load_tree(image, &error));
   add_problem(problems, &error);
 }
 
