@@ -98,13 +98,14 @@ read_content(TarReader *reader, const TarEntry *entry, gsize max, GError **error
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-  g_autofree guint8 *copy = g_memdup2(data, size);
+  g_autofree guint8 *copy = g_malloc(size + 1);
   Input input = {copy, size, 0};
   g_autoptr(TarReader) reader = tar_reader_new(fill, NULL, &input);
   g_autoptr(GError) error = NULL;
   const TarEntry *entry = NULL;
   gsize entries = 0;
 
+  memcpy(copy, data, size);
   for (gsize at = 0; at + BLOCK <= size; at += BLOCK)
     if (memcmp(copy + at + 257, "ustar", 5) == 0)
       tar_fixture_fix_checksum(copy + at);
