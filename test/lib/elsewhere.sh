@@ -14,7 +14,7 @@ points_of() {
     case $line in
       "file "*) test=${line##*/} seen=0 plan= ;;
       1..*) plan=${line#1..} ;;
-      ok*"# SKIP "*) seen=$((seen + 1)); tap_skip "$where $test: ${line#* - }" "${line##*SKIP }" ;;
+      ok*"# SKIP "*) seen=$((seen + 1)); line=${line#* - }; tap_skip "$where $test: ${line%% # SKIP*}" "${line#*# SKIP }" ;;
       ok*) seen=$((seen + 1)); tap_ok "$where $test: ${line#* - }" ;;
       "not ok"*) seen=$((seen + 1)); tap_not_ok "$where $test: ${line#* - }" ;;
       "status "*)

@@ -27,7 +27,7 @@ is "the store is not written to" "$(cat "$STORE_PATH/rootfs/etc/shadow")" "shado
 unmount_target
 
 NIXSTORE_MODE=bind check "the mode from the environment" mount_program -o "lowerdir=$REF" "$TARGET"
-is "it holds" "$(findmnt -n -o FSTYPE "$TARGET")" "$(findmnt -n -o FSTYPE -T "$STORE_PATH")"
+is "it holds" "$(findmnt -n -o FSTYPE "$TARGET")" "$(findmnt -n -o FSTYPE -T "$STORE_PATH" | tail -n 1)"
 unmount_target
 
 check "with ids mapped" mount_program --mode=bind -o \
