@@ -2,8 +2,8 @@
  *
  * Reads tar archives as stock Podman's archive/tar does: v7, ustar, pax, GNU and star headers, GNU
  * long names, base-256 numbers, all four kinds of GNU sparse files, star's xattrs. Names are bytes
- * and stay so, which is why it is not libarchive: that converts pax names from UTF-8 to the
- * locale's character set and loses what is not UTF-8. Nothing in the input is trusted.
+ * and stay so. Why it is not libarchive: doc/ARCHITECTURE.md, "Decisions". Nothing in the input is
+ * trusted.
  * Stands on util and, for TreeXattr, tree.
  */
 #pragma once
