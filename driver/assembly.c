@@ -241,7 +241,7 @@ assembly_create_overlay(Assembly *assembly, gboolean with_data, GError **error)
 
 /* The overlay (or the index's own) as a detached mount. */
 static int
-assembly_create(Assembly *assembly, GError **error)
+assembly_create_all(Assembly *assembly, GError **error)
 {
   const MountPlan *plan = assembly->plan;
 
@@ -307,7 +307,7 @@ assembly_try(Assembly *assembly, const AssemblyWay *way, GError **error)
   assembly->understood = FALSE;
   if (!way->attached || mountapi_enter_private(&stay, error)) {
     fd = plan_is_bind(assembly->plan) ? assembly_create_bind(assembly, error)
-                                      : assembly_create(assembly, error);
+                                      : assembly_create_all(assembly, error);
   }
   assembly_clear(assembly);
   if (fd >= 0 && !mountapi_leave_private(&stay, error))
@@ -330,7 +330,7 @@ assembly_keep_error(const Assembly *assembly, gboolean *is_telling, GError **kep
 }
 
 static int
-assembly_try_ways(Assembly *assembly, GError **error)
+assembly_try_ways(Assembly *assembly, const char **ret_way, GError **error)
 {
   g_autoptr(GError) kept = NULL;
   gboolean is_telling = FALSE;
@@ -341,8 +341,10 @@ assembly_try_ways(Assembly *assembly, GError **error)
     if (mountapi_is_disabled(assembly_ways[i].feature) || (int)assembly_ways[i].way == refused)
       continue;
     int fd = assembly_try(assembly, &assembly_ways[i], &local);
-    if (fd >= 0)
+    if (fd >= 0) {
+      *ret_way = assembly_ways[i].feature;
       return fd;
+    }
     gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
     if (!assembly->understood)
       refused = (int)assembly_ways[i].way;
@@ -357,8 +359,9 @@ assembly_try_ways(Assembly *assembly, GError **error)
   return -1;
 }
 
-gboolean
-assembly_mount(const MountPlan *plan, const AssemblyIndex *index, int target_fd, GError **error)
+int
+assembly_create(const MountPlan *plan, const AssemblyIndex *index, const char **ret_way,
+                GError **error)
 {
   static const AssemblyIndex none;
   Assembly assembly = {.plan = plan, .index = index ? index : &none};
@@ -367,9 +370,8 @@ assembly_mount(const MountPlan *plan, const AssemblyIndex *index, int target_fd,
   if (plan->uids && (plan->lowers[0] || !assembly.index->is_whole)) {
     userns_fd = idmap_open_userns(plan->uids, plan->gids, error);
     if (userns_fd < 0)
-      return FALSE;
+      return -1;
   }
   assembly.userns_fd = userns_fd;
-  autofd int fd = assembly_try_ways(&assembly, error);
-  return fd >= 0 && mountapi_attach(fd, target_fd, error);
+  return assembly_try_ways(&assembly, ret_way, error);
 }

@@ -17,7 +17,7 @@ typedef struct {
   gboolean is_whole;
 } AssemblyIndex;
 
-/* Mounts @plan on @target_fd. @index may be NULL when the plan has none. UNSUPPORTED when no way
- * works. */
-gboolean assembly_mount(const MountPlan *plan, const AssemblyIndex *index, int target_fd,
-                        GError **error);
+/* A detached mount of what @plan says. @index may be NULL when the plan has none. *ret_way is the name
+ * of the way that worked, a constant: "one-step", "detached-layers", ... UNSUPPORTED when none does. */
+int assembly_create(const MountPlan *plan, const AssemblyIndex *index, const char **ret_way,
+                    GError **error);

@@ -7,8 +7,8 @@
 #include "assembly.h"
 #include "backend.h"
 
-gboolean
-backend_bind_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
+int
+backend_bind_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error)
 {
-  return assembly_mount(plan, NULL, target_fd, error);
+  return assembly_create(plan, NULL, ret_way, error);
 }

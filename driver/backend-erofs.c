@@ -68,31 +68,35 @@ erofs_open_index(void *data, GError **error)
   return fd;
 }
 
-gboolean
-backend_erofs_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
+int
+backend_erofs_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error)
 {
   g_autoptr(GError) local = NULL;
   ErofsSource source = {index_fd, mountapi_is_disabled("erofs-file")};
   const AssemblyIndex index = {.open = erofs_open_index, .data = &source};
 
-  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("erofs"))
-    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "EROFS is disabled");
+  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("erofs")) {
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "EROFS is disabled");
+    return -1;
+  }
   /* From a file where that works; else (no EROFS on files before 6.12, none on tmpfs or overlayfs,
    * a limit on stacked filesystems) from a loop device. */
-  if (assembly_mount(plan, &index, target_fd, &local))
-    return TRUE;
+  int fd = assembly_create(plan, &index, ret_way, &local);
+  if (fd >= 0)
+    return fd;
   if (source.by_loop || source.is_denied || plan->index == PLAN_INDEX_NONE ||
       !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED)) {
     g_propagate_error(error, g_steal_pointer(&local));
-    return FALSE;
+    return -1;
   }
   source.by_loop = TRUE;
   GError *by_loop = NULL;
-  if (assembly_mount(plan, &index, target_fd, &by_loop))
-    return TRUE;
+  fd = assembly_create(plan, &index, ret_way, &by_loop);
+  if (fd >= 0)
+    return fd;
   /* Where the file could be mounted, its error says what is really wrong. */
   g_propagate_error(error, source.file_failed ? by_loop : g_steal_pointer(&local));
   if (!source.file_failed)
     g_error_free(by_loop);
-  return FALSE;
+  return -1;
 }

@@ -31,8 +31,8 @@ fuse_open_index(void *data, GError **error)
   return fd;
 }
 
-gboolean
-backend_fuse_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error)
+int
+backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error)
 {
   FuseSource source = {
       .image = {.index_fd = index_fd, .data = plan->data, .uids = plan->uids, .gids = plan->gids},
@@ -44,8 +44,8 @@ backend_fuse_mount(const MountPlan *plan, int index_fd, int target_fd, GError **
   if (plan->index != PLAN_INDEX_NONE) {
     first_fd = fuseserver_mount(&source.image, TRUE, error);
     if (first_fd < 0)
-      return FALSE;
+      return -1;
   }
   source.first_fd = first_fd;
-  return assembly_mount(plan, &index, target_fd, error);
+  return assembly_create(plan, &index, ret_way, error);
 }

@@ -5,12 +5,13 @@
 
 #include <string.h>
 
+#include "mountapi.h"
 #include "util.h"
 
 static const Backend backend_rows[] = {
-    {"erofs", TRUE, TRUE, backend_erofs_mount},
-    {"fuse", TRUE, TRUE, backend_fuse_mount},
-    {"bind", FALSE, FALSE, backend_bind_mount},
+    {"erofs", TRUE, TRUE, backend_erofs_create},
+    {"fuse", TRUE, TRUE, backend_fuse_create},
+    {"bind", FALSE, FALSE, backend_bind_create},
 };
 
 const Backend *
@@ -33,4 +34,14 @@ backend_find(const char *mode, GError **error)
   g_autofree char *text = util_escape(mode);
   util_error(error, NIXSTORE_ERROR_INVALID, "unknown mode \"%s\" (known: %s)", text, known->str);
   return NULL;
+}
+
+gboolean
+backend_mount(const Backend *backend, const MountPlan *plan, int index_fd, int target_fd,
+              GError **error)
+{
+  const char *way;
+  autofd int fd = backend->create(plan, index_fd, &way, error);
+
+  return fd >= 0 && mountapi_attach(fd, target_fd, error);
 }

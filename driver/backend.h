@@ -13,10 +13,11 @@ typedef struct {
   gboolean uses_index;
   /* Whether `auto` may choose it: it shows the ownership that the image's author set. */
   gboolean is_faithful;
-  /* Mounts @plan on the directory @target_fd (opened O_PATH) as the very last step, so that failure at
-   * any earlier point leaves nothing. @index_fd: the index as a regular file, -1 when the plan
-   * needs none. UNSUPPORTED where another mode may still do. */
-  gboolean (*mount) (const MountPlan *plan, int index_fd, int target_fd, GError **error);
+  /* Carries out all of @plan but the last step and returns the detached mount, so that failure at any
+   * point leaves nothing. @index_fd: the index as a regular file, -1 when the plan needs none.
+   * *ret_way is the way that the kernel took (assembly.h). UNSUPPORTED where another mode may
+   * still do. */
+  int (*create) (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
 } Backend;
 
 /* The rows, best first; *ret_count of them. */
@@ -25,6 +26,10 @@ const Backend *backend_list (gsize *ret_count);
 /* The row for @mode, NULL with INVALID for a mode that does not exist. */
 const Backend *backend_find (const char *mode, GError **error);
 
-gboolean backend_erofs_mount (const MountPlan *plan, int index_fd, int target_fd, GError **error);
-gboolean backend_fuse_mount(const MountPlan *plan, int index_fd, int target_fd, GError **error);
-gboolean backend_bind_mount (const MountPlan *plan, int index_fd, int target_fd, GError **error);
+/* Mounts @plan on the directory @target_fd (opened O_PATH): create() and, as the very last step, attach. */
+gboolean backend_mount (const Backend *backend, const MountPlan *plan, int index_fd, int target_fd,
+                        GError **error);
+
+int backend_erofs_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_fuse_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_bind_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);

@@ -241,7 +241,7 @@ session_carry_out(Session *session, const Backend *backend, GError **error)
     if (!adopt_root(plan, index_fd, layer_fd, error))
       return FALSE;
   }
-  return backend->mount(plan, index_fd, session->target_fd, error);
+  return backend_mount(backend, plan, index_fd, session->target_fd, error);
 }
 
 /* The best of the modes that work here: one that this kernel cannot do is passed over. */
