@@ -18,6 +18,8 @@
 #define PROBE_CONTENT "nixstore\n"
 /* As no file of a store is. */
 #define PROBE_MODE 04710
+/* What is written to see whether there is an upper. */
+#define PROBE_NEW_FILE "new"
 
 static Tree *
 probe_build(gpointer data, const char *const **ret_prefixes, GError **error)
@@ -68,8 +70,37 @@ probe_compare(const Backend *backend, int mount_fd, GError **error)
   return TRUE;
 }
 
+/* Whether the mount takes changes as native diffs want them: whole files in the upper. */
 static gboolean
-probe_mount(const Backend *backend, const char **ret_way, GError **error)
+probe_change(const MountPlan *plan, int mount_fd, GError **error)
+{
+  g_autofree char *copied = g_build_filename(plan->upper, PROBE_FILE, NULL);
+  struct stat st;
+  autofd int fd = openat(mount_fd, PROBE_NEW_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+  if (fd < 0 || fchmodat(mount_fd, PROBE_FILE, 0700, 0) < 0)
+    return util_error_errno(error, "change a file in the mount");
+  if (stat(copied, &st) < 0 || st.st_size != (off_t)strlen(PROBE_CONTENT) || st.st_blocks == 0)
+    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "a changed file is not copied up whole");
+  return TRUE;
+}
+
+static gboolean
+probe_create(const Backend *backend, const MountPlan *plan, int index_fd, const char **ret_way,
+             GError **error)
+{
+  const char *way;
+  autofd int mount_fd = backend->create(plan, index_fd, &way, error);
+
+  if (mount_fd < 0 || !probe_compare(backend, mount_fd, error) ||
+      (plan->upper && !probe_change(plan, mount_fd, error)))
+    return FALSE;
+  *ret_way = way;
+  return TRUE;
+}
+
+static gboolean
+probe_mount(const Backend *backend, const char *upper, const char **ret_way, GError **error)
 {
   g_autoptr(Cache) cache = cache_open(error);
   autofd int index_fd = -1;
@@ -80,25 +111,30 @@ probe_mount(const Backend *backend, const char **ret_way, GError **error)
   if (!data)
     return FALSE;
   char *none[] = {NULL}, *only[] = {data, NULL};
+  g_autofree char *diff = upper ? g_build_filename(upper, "diff", NULL) : NULL;
+  g_autofree char *work = upper ? g_build_filename(upper, "work", NULL) : NULL;
+  if (upper && (!util_make_directory(diff, 0755, error) || !util_make_directory(work, 0755, error)))
+    return FALSE;
   const MountPlan plan = {
       .lowers = backend->uses_index ? none : only,
       .data = backend->uses_index ? only : none,
       .index = backend->uses_index ? PLAN_INDEX_REFERENCE : PLAN_INDEX_NONE,
+      .upper = diff,
+      .work = work,
   };
   if (backend->uses_index) {
     index_fd = cache_open_index(cache, NULL, probe_build, NULL, error);
     if (index_fd < 0)
       return FALSE;
   }
-  autofd int mount_fd = backend->create(&plan, index_fd, ret_way, error);
-  return mount_fd >= 0 && probe_compare(backend, mount_fd, error);
+  return probe_create(backend, &plan, index_fd, ret_way, error);
 }
 
 gboolean
-backend_probe(const Backend *backend, const char **ret_way, GError **error)
+backend_probe(const Backend *backend, const char *upper, const char **ret_way, GError **error)
 {
   if (geteuid() != 0)
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
                       "mounting needs root, or a user namespace as of `podman unshare'");
-  return probe_mount(backend, ret_way, error);
+  return probe_mount(backend, upper, ret_way, error);
 }

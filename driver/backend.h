@@ -31,10 +31,12 @@ gboolean backend_mount (const Backend *backend, const MountPlan *plan, int index
                         GError **error);
 
 /* Whether @backend works here, found out by doing: an image of one file is mounted from the cache, with
- * nothing attached anywhere, and its owner, mode and content are compared. *ret_way as in create().
- * Otherwise @error says in one line why not. Costs milliseconds; a mode with a server starts one,
- * which ends at once. */
-gboolean backend_probe (const Backend *backend, const char **ret_way, GError **error);
+ * nothing attached anywhere, and its owner, mode and content are compared. With @upper, an empty
+ * directory which the caller removes, the mount gets an upper in there, and files are changed as a
+ * container would. *ret_way as in create(). Otherwise @error says in one line why not. Costs
+ * milliseconds; a mode with a server starts one, which ends at once. */
+gboolean backend_probe (const Backend *backend, const char *upper, const char **ret_way,
+                        GError **error);
 
 int backend_erofs_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
 int backend_fuse_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);

@@ -7,19 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache-entries.h"
 #include "image.h"
 #include "index.h"
 #include "mountapi.h"
 #include "settings.h"
 #include "util.h"
 
-#define CACHE_LOCK "lock"
 #define CACHE_MODE 0755
-
-struct Cache {
-  char *path;
-  int index_fd, verdict_fd;
-};
+/* How old the note of an index's last use may be. */
+#define CACHE_USE_PRECISION (10 * 60)
 
 gboolean
 cache_check_directory(int fd, const char *path, GError **error)
@@ -89,45 +86,6 @@ cache_close(Cache *cache)
   util_close_fd(&cache->verdict_fd);
   g_free(cache->path);
   g_free(cache);
-}
-
-/* The index called @name if it is there, ours, and whole; else -1. */
-static int
-cache_open_sound(const Cache *cache, const char *name)
-{
-  struct stat st;
-  autofd int fd = openat(cache->index_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-  if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-    return -1;
-  if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
-    return -1;
-  g_autoptr(Index) index = index_open(fd, NULL);
-  return index ? util_steal_fd(&fd) : -1;
-}
-
-/* Waits until nobody else compiles @key. The lock is a byte of one file, so that none is left over;
- * it goes with the descriptor. */
-static int
-cache_lock(const Cache *cache, const char *key, GError **error)
-{
-  char digits[16] = {0};
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
-  autofd int fd =
-      openat(cache->index_fd, CACHE_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-  g_strlcpy(digits, key, sizeof digits - 1);
-  lock.l_start = (off_t)g_ascii_strtoull(digits, NULL, 16);
-  if (fd < 0) {
-    util_error_errno(error, "open the lock of the index cache %s/index", cache->path);
-    return -1;
-  }
-  while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
-    if (errno != EINTR) {
-      util_error_errno(error, "lock the index cache %s/index", cache->path);
-      return -1;
-    }
-  return util_steal_fd(&fd);
 }
 
 static gboolean
@@ -218,28 +176,67 @@ cache_open_unnamed(const Cache *cache, CacheBuild build, gpointer data, GError *
   return read_only;
 }
 
-int
-cache_open_index(Cache *cache, const char *key, CacheBuild build, gpointer data, GError **error)
+/* Notes that the index @fd is used now. */
+static void
+cache_touch(int fd)
 {
-  if (!key)
-    return cache_open_unnamed(cache, build, data, error);
+  const struct timespec times[] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
+  struct stat st;
 
-  g_autofree char *name = g_strconcat(key, ".erofs", NULL);
-  int fd = cache_open_sound(cache, name);
+  if (fstat(fd, &st) == 0 && st.st_atim.tv_sec < time(NULL) - CACHE_USE_PRECISION)
+    futimens(fd, times);
+}
+
+/* What the index hangs on, beside it: only those who look after the cache want it, so a crash may
+ * take it. */
+static void
+cache_write_text(const Cache *cache, const char *key, const char *text)
+{
+  g_autofree char *name = g_strconcat(key, ".text", NULL);
+  autofd int fd = openat(cache->index_fd, name,
+                         O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+
   if (fd >= 0)
-    return fd;
-  autofd int lock = cache_lock(cache, key, error);
+    util_write_all(fd, text, strlen(text));
+}
+
+static int
+cache_open_compiled(const Cache *cache, const char *key, const char *name, const char *text,
+                    CacheBuild build, gpointer data, GError **error)
+{
+  autofd int lock = cache_lock_key(cache, key, TRUE, error);
+
   if (lock < 0)
     return -1;
-  fd = cache_open_sound(cache, name);
+  int fd = cache_open_sound(cache, name);
   if (fd >= 0)
     return fd;
   if (!cache_compile(cache, key, name, build, data, error))
     return -1;
+  cache_write_text(cache, key, text);
   fd = cache_open_sound(cache, name);
   if (fd < 0)
     util_error(error, NIXSTORE_ERROR_FAILED, "the index %s/index/%s cannot be read back",
                cache->path, name);
+  return fd;
+}
+
+int
+cache_open_index(Cache *cache, const char *text, CacheBuild build, gpointer data, GError **error)
+{
+  if (!text)
+    return cache_open_unnamed(cache, build, data, error);
+
+  g_autofree char *key = util_sha256_hex(text, strlen(text));
+  g_autofree char *name = g_strconcat(key, ".erofs", NULL);
+  int fd = cache_open_sound(cache, name);
+  if (fd >= 0) {
+    cache_touch(fd);
+    return fd;
+  }
+  fd = cache_open_compiled(cache, key, name, text, build, data, error);
+  if (fd >= 0)
+    cache_keep_limit(cache, key);
   return fd;
 }
 
@@ -265,8 +262,7 @@ cache_open_reference_index(Cache *cache, const Reference *reference, GError **er
 {
   g_autofree char *text = g_strdup_printf("index %d\n%s\n%s\n", INDEX_FORMAT_VERSION,
                                           reference->store_path, reference->manifest_digest);
-  g_autofree char *key = util_sha256_hex(text, strlen(text));
-  int fd = cache_open_index(cache, key, cache_build_reference, (gpointer)reference, error);
+  int fd = cache_open_index(cache, text, cache_build_reference, (gpointer)reference, error);
 
   if (fd < 0)
     g_prefix_error(error, "compile the index of %s: ", reference->store_path);
@@ -294,6 +290,8 @@ cache_set_verdict(Cache *cache, const char *question, gboolean verdict)
                          O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 
   /* Neither aside nor synced: a file that a crash left empty gives no verdict. */
-  if (fd >= 0)
-    util_write_all(fd, verdict ? "1" : "0", 1);
+  if (fd < 0)
+    return;
+  g_autofree char *text = g_strconcat(verdict ? "1\n" : "0\n", question, NULL);
+  util_write_all(fd, text, strlen(text));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The cache of indexes and of verdicts, in settings' directory: <cache>/index/<key>.erofs and
- * <cache>/verdict/<key>. Everything in it may be deleted at any time. It is trusted because nobody but
+ * <cache>/verdict/<key>. A key is the SHA-256 of a text that names all that the entry hangs on, and
+ * that is kept with it: <key>.text, or what follows the verdict (cache-entries.h). Everything in it may be deleted at any time. It is trusted because nobody but
  * root and the user can write to it, which is checked. Stands on image, index, mountapi, reference,
  * settings, tree and util.
  */
@@ -25,10 +26,11 @@ gboolean cache_check_directory (int fd, const char *path, GError **error);
  * paths (index_write()): NULL, or the caller's, NULL-terminated. */
 typedef Tree *(*CacheBuild) (gpointer data, const char *const **ret_prefixes, GError **error);
 
-/* The index called @key (hexadecimal), open for reading; it is compiled first when it is not there
- * or not sound. Of several processes one compiles, the others wait for it. With @key NULL the index
- * is compiled into a file without a name. */
-int cache_open_index (Cache *cache, const char *key, CacheBuild build, gpointer data, GError **error);
+/* The index that @text is about, open for reading; it is compiled first when it is not there or not
+ * sound. Of several processes one compiles, the others wait for it. With @text NULL the index is
+ * compiled into a file without a name. What was not used for longest goes where the settings' limit
+ * is passed. */
+int cache_open_index (Cache *cache, const char *text, CacheBuild build, gpointer data, GError **error);
 
 /* The index of the image that @reference names, which must be trusted already (trust.h). */
 int cache_open_reference_index (Cache *cache, const Reference *reference, GError **error);

@@ -182,9 +182,9 @@ session_build_merged(gpointer data, const char *const **ret_prefixes, GError **e
   return g_steal_pointer(&tree);
 }
 
-/* The merged index's name in the cache; NULL where a layer may still change. */
+/* What the merged index hangs on; NULL where a layer may still change. */
 static char *
-session_merged_key(const Session *session)
+session_merged_text(const Session *session)
 {
   g_autoptr(GString) text = g_string_new("merged\n");
 
@@ -196,7 +196,7 @@ session_merged_key(const Session *session)
     g_string_append_printf(text, "%s\n", identity);
   }
   g_string_append_printf(text, "format %d\n", INDEX_FORMAT_VERSION);
-  return util_sha256_hex(text->str, text->len);
+  return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
 static int
@@ -208,9 +208,9 @@ session_open_index(Session *session, const MountPlan *plan, GError **error)
     return cache_open_reference_index(session->cache,
                                       session_layer(session, plan->reference)->reference, error);
   g_autoptr(GPtrArray) prefixes = g_ptr_array_new_with_free_func(g_free);
-  g_autofree char *key = session_merged_key(session);
+  g_autofree char *text = session_merged_text(session);
   SessionMerge merge = {session, prefixes};
-  int fd = cache_open_index(session->cache, key, session_build_merged, &merge, error);
+  int fd = cache_open_index(session->cache, text, session_build_merged, &merge, error);
   if (fd < 0)
     g_prefix_error(error, "merge the layers: ");
   return fd;

@@ -12,17 +12,27 @@
 /* Shown by user namespaces in place of ids that they do not map (user_namespaces(7)). */
 #define OVERFLOW_UID 65534
 
+typedef enum {
+  SETTINGS_TEXT,
+  SETTINGS_PATH, /* must be absolute */
+  SETTINGS_SIZE, /* as util_parse_size() reads it */
+} SettingsKind;
+
 static const struct {
   const char *key;
   const char *environment;
   gsize offset;
-  gboolean is_path; /* must be absolute */
+  SettingsKind kind;
 } settings_keys[] = {
-    {"mode", "NIXSTORE_MODE", G_STRUCT_OFFSET(Settings, mode), FALSE},
-    {"store", "NIXSTORE_STORE", G_STRUCT_OFFSET(Settings, store), TRUE},
-    {"cache", "NIXSTORE_CACHE", G_STRUCT_OFFSET(Settings, cache), TRUE},
-    {"nix_store", "NIXSTORE_NIX_STORE", G_STRUCT_OFFSET(Settings, nix_store), FALSE},
+    {"mode", "NIXSTORE_MODE", G_STRUCT_OFFSET(Settings, mode), SETTINGS_TEXT},
+    {"store", "NIXSTORE_STORE", G_STRUCT_OFFSET(Settings, store), SETTINGS_PATH},
+    {"cache", "NIXSTORE_CACHE", G_STRUCT_OFFSET(Settings, cache), SETTINGS_PATH},
+    {"cache_limit", "NIXSTORE_CACHE_LIMIT", G_STRUCT_OFFSET(Settings, cache_limit), SETTINGS_SIZE},
+    {"nix_store", "NIXSTORE_NIX_STORE", G_STRUCT_OFFSET(Settings, nix_store), SETTINGS_TEXT},
 };
+
+/* Where each value comes from; as long-lived as the settings. */
+static char *settings_sources[G_N_ELEMENTS(settings_keys)];
 
 gboolean
 settings_process_is_root(void)
@@ -54,13 +64,21 @@ settings_set(Settings *settings, gsize i, const char *value, const char *where, 
   if (*value == '\0')
     return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s is empty", where,
                       settings_keys[i].key);
-  if (settings_keys[i].is_path && *value != '/')
+  guint64 size;
+  if (settings_keys[i].kind == SETTINGS_SIZE && !util_parse_size(value, &size))
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "%s: %s must be a number of bytes, perhaps with K, M, G or T, not `%s'",
+                      where, settings_keys[i].key, value);
+  if (settings_keys[i].kind == SETTINGS_PATH && *value != '/')
     return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be an absolute path, not `%s'",
                       where, settings_keys[i].key, value);
   g_free(*field);
   *field = g_strdup(value);
+  g_free(settings_sources[i]);
+  settings_sources[i] = g_strdup(where);
   /* A path is compared as text with store paths: "/nix/store/" is "/nix/store". */
-  for (gsize n = strlen(*field); settings_keys[i].is_path && n > 1 && (*field)[n - 1] == '/'; n--)
+  for (gsize n = strlen(*field);
+       settings_keys[i].kind == SETTINGS_PATH && n > 1 && (*field)[n - 1] == '/'; n--)
     (*field)[n - 1] = '\0';
   return TRUE;
 }
@@ -138,6 +156,7 @@ settings_read(GError **error)
 
   settings->mode = g_strdup("auto");
   settings->nix_store = g_strdup("nix-store");
+  settings->cache_limit = g_strdup("8G");
   settings->cache = settings_process_is_root()
                         ? g_strdup(LOCALSTATEDIR "/cache/nixstore")
                         : g_build_filename(g_get_user_cache_dir(), "nixstore", NULL);
@@ -164,4 +183,17 @@ settings_get(GError **error)
   const Settings *result = settings;
   g_mutex_unlock(&lock);
   return result;
+}
+
+gboolean
+settings_describe(guint i, SettingsEntry *ret_entry)
+{
+  const Settings *settings = settings_get(NULL);
+
+  if (!settings || i >= G_N_ELEMENTS(settings_keys))
+    return FALSE;
+  ret_entry->key = settings_keys[i].key;
+  ret_entry->value = G_STRUCT_MEMBER(char *, settings, settings_keys[i].offset);
+  ret_entry->source = settings_sources[i] ? settings_sources[i] : "default";
+  return TRUE;
 }

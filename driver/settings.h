@@ -12,6 +12,7 @@ typedef struct {
   char *store;     /* the store's directory; NULL: NIX_STORE_DIR or /nix/store */
   char *cache;     /* index cache; root: /var/cache/nixstore, else $XDG_CACHE_HOME/nixstore */
   char *nix_store; /* the program nix-store: name or path */
+  char *cache_limit; /* what all indexes may take, as util_parse_size() reads it; "0": anything */
 } Settings;
 
 /* The settings, read at the first call; the library's own, never freed. Thread-safe. INVALID for a
@@ -19,6 +20,17 @@ typedef struct {
  * UNTRUSTED for a file that somebody else than root or (for who is not root) the caller may
  * write. */
 const Settings *settings_get(GError **error);
+
+/* One setting and where it comes from. */
+typedef struct {
+  const char *key;
+  const char *value;  /* NULL: none */
+  const char *source; /* a file's path, the name of an environment variable, or "default" */
+} SettingsEntry;
+
+/* Describes setting number @i, in the order of nixstore.conf(5); the texts are the library's. FALSE when
+ * there are no more, or settings_get() failed. */
+gboolean settings_describe(guint i, SettingsEntry *ret_entry);
 
 /* Whether the process is root of the initial user namespace: `podman unshare` shows uid 0 too. */
 gboolean settings_process_is_root(void);

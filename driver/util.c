@@ -277,6 +277,26 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
   return TRUE;
 }
 
+gboolean
+util_parse_size(const char *text, guint64 *ret_size)
+{
+  static const char units[] = "KMGT";
+  char *end;
+  guint shift = 0;
+
+  errno = 0;
+  guint64 value = g_ascii_strtoull(text, &end, 10);
+  const char *unit = *end != '\0' ? strchr(units, g_ascii_toupper(*end)) : NULL;
+  if (unit) {
+    shift = 10 * (guint)(unit - units + 1);
+    end++;
+  }
+  if (!g_ascii_isdigit(*text) || *end != '\0' || errno != 0 || value > G_MAXUINT64 >> shift)
+    return FALSE;
+  *ret_size = value << shift;
+  return TRUE;
+}
+
 char *
 util_sha256_hex(const void *data, gsize size)
 {

@@ -86,5 +86,9 @@ gboolean util_make_directory(const char *path, mode_t mode, GError **error);
  * system; directories that lack owner permissions are given them first. Missing is success. */
 gboolean util_remove_tree(int parent_fd, const char *name, GError **error);
 
+/* Reads a number of bytes: decimal digits and perhaps K, M, G or T (powers of 1024). FALSE for anything
+ * else, and for more than 64 bits hold. */
+gboolean util_parse_size(const char *text, guint64 *ret_size);
+
 /* Lower-case hexadecimal SHA-256 of @data, without a prefix. Caller frees. */
 char *util_sha256_hex(const void *data, gsize size);

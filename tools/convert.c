@@ -46,27 +46,9 @@ static const GOptionEntry convert_options[] = {
 static gboolean
 parse_max_size(const char *text, guint64 *ret_size, GError **error)
 {
-  static const char units[] = "KMGT";
-  const char *unit;
-  guint shift = 0;
-  guint64 value;
-  char *end;
-
-  if (text == NULL) {
-    *ret_size = MAX_SIZE_DEFAULT;
-    return TRUE;
-  }
-  errno = 0;
-  value = g_ascii_strtoull(text, &end, 10);
-  unit = *end != '\0' ? strchr(units, g_ascii_toupper(*end)) : NULL;
-  if (unit != NULL) {
-    shift = 10 * (guint)(unit - units + 1);
-    end++;
-  }
-  if (!g_ascii_isdigit(*text) || *end != '\0' || errno != 0 || value > G_MAXUINT64 >> shift)
-    return command_error_usage(error, "--max-size: `%s' is no number of bytes", text);
-  *ret_size = value << shift;
-  return TRUE;
+  *ret_size = MAX_SIZE_DEFAULT;
+  return !text || util_parse_size(text, ret_size) ||
+         command_error_usage(error, "--max-size: `%s' is no number of bytes", text);
 }
 
 static void
