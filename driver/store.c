@@ -223,6 +223,13 @@ store_query_size(const char *path, guint64 *ret_size, GError **error)
 }
 
 char *
+store_query_version(GError **error)
+{
+  const char *arguments[] = {"--version", NULL};
+  return nix_run(arguments, "nix-store", "ask for the version of", error);
+}
+
+char *
 store_add(const char *source, GError **error)
 {
   const char *arguments[] = {"--add", source, NULL};

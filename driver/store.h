@@ -23,6 +23,9 @@ gboolean store_name_is_valid(const char *name);
  * 25 ms. */
 char *store_query_hash(const char *path, GError **error);
 
+/* What `nix-store --version` says: "nix-store (Nix) 2.8.0". Caller frees. */
+char *store_query_version(GError **error);
+
 /* Adds the directory @source (whose last component is the name) as a content-addressed, recursive
  * SHA-256 path: `nix-store --add`. Returns the store path. */
 char *store_add(const char *source, GError **error);

@@ -40,6 +40,7 @@ extern gboolean command_quiet;
 extern const Command command_convert;
 extern const Command command_export;
 extern const Command command_import;
+extern const Command command_info;
 extern const Command command_inspect;
 extern const Command command_list;
 extern const Command command_verify;

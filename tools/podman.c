@@ -27,10 +27,19 @@ const GOptionEntry podman_options[] = {
     {0},
 };
 
-static const char *
+const char *
 podman_program(void)
 {
   return option_podman ? option_podman : "podman";
+}
+
+gboolean
+podman_option_names(const char *text)
+{
+  for (char **option = option_storage_opt; option && *option; option++)
+    if (strstr(*option, text))
+      return TRUE;
+  return FALSE;
 }
 
 static void
@@ -214,8 +223,7 @@ podman_can_mount(const PodmanImage *image)
   g_autofree char *keys = NULL;
   if (strcmp(image->driver, "overlay") != 0)
     return TRUE;
-  for (char **option = option_storage_opt; option && *option; option++)
-    if (strstr(*option, "mount_program="))
-      return TRUE;
+  if (podman_option_names("mount_program="))
+    return TRUE;
   return !podman_run(arguments, &keys, NULL) || strstr(keys, "mount_program");
 }

@@ -12,6 +12,12 @@
  * Podman to run. A command with `podman` set takes them. */
 extern const GOptionEntry podman_options[];
 
+/* The program that --podman names, or "podman". */
+const char *podman_program(void);
+
+/* Whether a --storage-opt of the user's has @text in it. */
+gboolean podman_option_names(const char *text);
+
 /* Runs podman, the user's options first, then @arguments (NULL at the end). Its standard output
  * goes to *ret_output (NULL: dropped), its standard input is empty. On failure the error holds its
  * last line. */

@@ -124,8 +124,12 @@ Scratch *
 scratch_new(GError **error)
 {
   const char *parent = g_getenv("TMPDIR");
-  if (!parent || *parent != '/')
-    parent = "/var/tmp";
+  return scratch_new_in(parent && *parent == '/' ? parent : "/var/tmp", error);
+}
+
+Scratch *
+scratch_new_in(const char *parent, GError **error)
+{
   remove_stale(parent);
   Scratch *scratch =
       scratch_make(g_build_filename(parent, SCRATCH_PREFIX "XXXXXX", NULL), make_directory);

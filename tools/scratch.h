@@ -16,6 +16,9 @@ typedef struct {
  * left there go first: a lock, which ends with its process, tells them apart. */
 Scratch *scratch_new(GError **error);
 
+/* The same under the directory @parent. */
+Scratch *scratch_new_in(const char *parent, GError **error);
+
 /* Removes the directory and all beneath it. */
 void scratch_free(Scratch *scratch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scratch, scratch_free)
