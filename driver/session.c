@@ -15,6 +15,7 @@
 #include "stack.h"
 #include "store.h"
 #include "trust.h"
+#include "upper.h"
 #include "util.h"
 
 #define SESSION_MANY_LAYERS 100
@@ -232,6 +233,8 @@ session_carry_out(Session *session, const Backend *backend, GError **error)
     return FALSE;
   if (done)
     return TRUE;
+  if (!upper_translate_whiteouts(plan, error))
+    return FALSE;
   if (plan->index != PLAN_INDEX_NONE) {
     index_fd = session_open_index(session, plan, error);
     if (index_fd < 0)

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * What an upper needs before it is mounted for the first time. With a mount program, containers/storage's
+ * overlay driver unpacks layers with AUFS's whiteouts (".wh." names), and mounts such a layer as an upper
+ * to compare it with its parent (NaiveDiff). Stands on plan, stack and util.
+ */
+#pragma once
+
+#include "plan.h"
+
+/* Turns the ".wh." names of the plan's upper into overlayfs's own whiteouts and opaque marks, in place: if it
+ * is a layer of the home that we were called in (a user's directory keeps its names) and was never
+ * mounted before. Directories keep their times. Killed half way, it goes on at the next mount. */
+gboolean upper_translate_whiteouts (const MountPlan *plan, GError **error);
