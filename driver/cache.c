@@ -12,20 +12,24 @@
 #include "index.h"
 #include "mountapi.h"
 #include "settings.h"
+#include "unprivileged.h"
 #include "util.h"
 
 #define CACHE_MODE 0755
 /* How old the note of an index's last use may be. */
 #define CACHE_USE_PRECISION (10 * 60)
+/* What an index in a user namespace shows is less (unprivileged.h): part of its key. */
+#define CACHE_UNPRIVILEGED "user namespace\n"
 
 gboolean
-cache_check_directory(int fd, const char *path, GError **error)
+cache_check_directory(int fd, const char *path, gboolean is_store, GError **error)
 {
   struct stat st;
 
   if (fstat(fd, &st) < 0)
     return util_error_errno(error, "look at %s", path);
-  if (st.st_uid != 0 && st.st_uid != geteuid())
+  if (st.st_uid != 0 && st.st_uid != geteuid() &&
+      !(is_store && settings_owner_is_trusted(st.st_uid)))
     return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
                       "%s belongs to user %u, neither to root nor to user %u: not trusted", path,
                       st.st_uid, geteuid());
@@ -50,7 +54,7 @@ cache_open_directory(const char *parent, const char *name, GError **error)
   }
   if (fd < 0)
     util_error_errno(error, "open the cache directory %s", path);
-  else if (!cache_check_directory(fd, path, error))
+  else if (!cache_check_directory(fd, path, FALSE, error))
     util_close_fd(&fd);
   return fd;
 }
@@ -96,6 +100,8 @@ cache_write_index(int fd, CacheBuild build, gpointer data, GError **error)
 
   if (!tree)
     return FALSE;
+  if (!settings_process_is_root())
+    unprivileged_trim_tree(tree);
   gsize n_prefixes = prefixes ? g_strv_length((char **)prefixes) : 0;
   if (!index_write(tree, fd, prefixes, n_prefixes, error))
     return FALSE;
@@ -227,14 +233,16 @@ cache_open_index(Cache *cache, const char *text, CacheBuild build, gpointer data
   if (!text)
     return cache_open_unnamed(cache, build, data, error);
 
-  g_autofree char *key = util_sha256_hex(text, strlen(text));
+  g_autofree char *whole =
+      g_strconcat(text, settings_process_is_root() ? "" : CACHE_UNPRIVILEGED, NULL);
+  g_autofree char *key = util_sha256_hex(whole, strlen(whole));
   g_autofree char *name = g_strconcat(key, ".erofs", NULL);
   int fd = cache_open_sound(cache, name);
   if (fd >= 0) {
     cache_touch(fd);
     return fd;
   }
-  fd = cache_open_compiled(cache, key, name, text, build, data, error);
+  fd = cache_open_compiled(cache, key, name, whole, build, data, error);
   if (fd >= 0)
     cache_keep_limit(cache, key);
   return fd;

@@ -24,19 +24,22 @@ plan_take_strv(GPtrArray *array)
 }
 
 /* The layers of @facts that count: what is empty below a reference shows nothing, but would keep
- * the index from being the lowest; nor can a placeholder that is no layer be part of a merged
- * index. */
+ * the index from being the lowest, as one above it that cannot be mapped; nor can a placeholder that
+ * is no layer be part of a merged index. */
 static GArray *
 plan_select_layers(const PlanFacts *facts, gsize n_facts)
 {
   GArray *selected = g_array_new(FALSE, FALSE, sizeof(guint));
-  gboolean below_reference = FALSE, whiteouts = FALSE;
+  gboolean below_reference = FALSE, merged = FALSE, reference = FALSE;
 
-  for (guint i = 0; i < n_facts; i++)
-    whiteouts = whiteouts || facts[i].has_whiteouts;
   for (guint i = 0; i < n_facts; i++) {
-    gboolean placeholder = whiteouts && !facts[i].container;
-    if (!(facts[i].is_empty && (below_reference || placeholder)))
+    merged = merged || facts[i].has_whiteouts || (facts[i].is_unmappable && !facts[i].is_empty);
+    reference = reference || facts[i].rootfs;
+  }
+  for (guint i = 0; i < n_facts; i++) {
+    gboolean placeholder = merged && !facts[i].container;
+    gboolean unmappable = facts[i].is_unmappable && reference;
+    if (!(facts[i].is_empty && (below_reference || placeholder || unmappable)))
       g_array_append_val(selected, i);
     if (facts[i].rootfs)
       below_reference = TRUE;
@@ -55,17 +58,17 @@ static PlanIndex
 plan_choose_index(const PlanFacts *facts, const GArray *selected)
 {
   guint references = 0;
-  gboolean whiteouts = FALSE, lowest = FALSE;
+  gboolean merged = FALSE, lowest = FALSE;
 
   for (guint i = 0; i < selected->len; i++) {
     const PlanFacts *fact = plan_fact(facts, selected, i);
     lowest = fact->rootfs != NULL;
     references += lowest;
-    whiteouts = whiteouts || fact->has_whiteouts;
+    merged = merged || fact->has_whiteouts || fact->is_unmappable;
   }
-  if (references == 0 && !whiteouts)
+  if (references == 0 && !merged)
     return PLAN_INDEX_NONE;
-  return references == 1 && lowest && !whiteouts ? PLAN_INDEX_REFERENCE : PLAN_INDEX_MERGED;
+  return references == 1 && lowest && !merged ? PLAN_INDEX_REFERENCE : PLAN_INDEX_MERGED;
 }
 
 static gboolean

@@ -13,8 +13,10 @@ typedef struct {
   const char *rootfs;     /* of a reference: <store path>/rootfs; else NULL */
   const char *container;  /* directory that a merged index reaches the layer's files through: the
                              driver's home or the store; NULL: no layer of ours */
-  gboolean is_empty;      /* known to have no entries; need be known only below a reference */
+  gboolean is_empty;      /* known to have no entries; need be known only below a reference, and
+                             where it is unmappable */
   gboolean has_whiteouts; /* .wh. names in it */
+  gboolean is_unmappable; /* its ids are to be mapped, and the kernel does not do it for us */
 } PlanFacts;
 
 typedef enum {

@@ -12,6 +12,7 @@
 #include "cache.h"
 #include "index.h"
 #include "mounted.h"
+#include "settings.h"
 #include "stack.h"
 #include "store.h"
 #include "trust.h"
@@ -127,7 +128,9 @@ session_learn_layer(Session *session, StackLayer *layer, gboolean is_below_refer
         session_keep(session, g_build_filename(layer->reference->store_path, "rootfs", NULL));
     facts.container = store_directory();
   } else {
-    if ((is_below_reference || !layer->home) &&
+    /* Idmapped mounts are for whoever is root of the filesystem's own user namespace. */
+    facts.is_unmappable = layer->home && session->options->uids && !settings_process_is_root();
+    if ((is_below_reference || !layer->home || facts.is_unmappable) &&
         !stack_layer_is_empty(layer, &facts.is_empty, error))
       return FALSE;
     if (layer->home && !facts.is_empty &&
@@ -317,7 +320,7 @@ session_mount(const char *option_string, const char *mode, const char *target, G
   }
   if (geteuid() != 0)
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-                      "mounting needs root: rootless containers are not supported yet");
+                      "mounting needs root, or a user namespace as of `podman unshare'");
   if (!session_open(&session, option_string, target, error))
     return FALSE;
   return backend ? session_carry_out(&session, backend, error)

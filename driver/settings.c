@@ -47,10 +47,8 @@ settings_process_is_root(void)
          count == G_MAXUINT32;
 }
 
-/* Who may decide what this process trusts: root, which a user namespace shows as the overflow uid,
- * and, unless it is root itself, the process's own user. */
-static gboolean
-owner_is_trusted(uid_t owner)
+gboolean
+settings_owner_is_trusted(uid_t owner)
 {
   if (settings_process_is_root())
     return owner == 0;
@@ -129,7 +127,7 @@ settings_read_file(Settings *settings, const char *path, GError **error)
     return errno == ENOENT || errno == ENOTDIR || util_error_errno(error, "open %s", path);
   if (fstat(fd, &st) < 0)
     return util_error_errno(error, "look at %s", path);
-  if (!owner_is_trusted(st.st_uid) || (st.st_mode & (S_IWGRP | S_IWOTH)))
+  if (!settings_owner_is_trusted(st.st_uid) || (st.st_mode & (S_IWGRP | S_IWOTH)))
     return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
                       "%s: refused, others may write it: chown it to %s and chmod it to 0644", path,
                       settings_process_is_root() ? "root" : "root or yourself");

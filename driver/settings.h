@@ -6,6 +6,7 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/types.h>
 
 typedef struct {
   char *mode;      /* "auto", "erofs", "bind", ...; checked by whoever uses it */
@@ -34,3 +35,8 @@ gboolean settings_describe(guint i, SettingsEntry *ret_entry);
 
 /* Whether the process is root of the initial user namespace: `podman unshare` shows uid 0 too. */
 gboolean settings_process_is_root(void);
+
+/* Whether @owner may decide what this process trusts: root, which a user namespace shows as the overflow
+ * uid (as it does every user that it does not map: nothing inside tells them apart), and, unless the
+ * process is root itself, its own user. */
+gboolean settings_owner_is_trusted(uid_t owner);

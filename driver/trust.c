@@ -20,7 +20,7 @@ trust_open_path(const char *path, GError **error)
     util_error_errno(error, "open the Nix store %s", store);
     return -1;
   }
-  if (!cache_check_directory(store_fd, store, error))
+  if (!cache_check_directory(store_fd, store, TRUE, error))
     return -1;
   int fd =
       openat(store_fd, path + strlen(store) + 1, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -8,7 +8,8 @@
 #include "util.h"
 
 /* Layers as letters, top to bottom: R, S references; o, p ordinary layers; w one with .wh. names; e
- * a placeholder that is empty and no layer; x an empty layer; u a user's directory. */
+ * a placeholder that is empty and no layer; x an empty layer; u a user's directory; m one whose ids are mapped and that cannot
+ * be mounted so; n the same, empty. */
 static PlanFacts
 fact(char letter)
 {
@@ -21,6 +22,8 @@ fact(char letter)
       ['e'] = {"/h/e/empty", NULL, NULL, TRUE, FALSE},
       ['x'] = {"/h/x/diff", NULL, "/h", TRUE, FALSE},
       ['u'] = {"/u", NULL, NULL, FALSE, FALSE},
+      ['m'] = {"/h/m/diff", NULL, "/h", FALSE, FALSE, TRUE},
+      ['n'] = {"/h/n/diff", NULL, "/h", TRUE, FALSE, TRUE},
   };
   return facts[(guchar)letter];
 }
@@ -54,6 +57,11 @@ static const Case cases[] = {
     {"w", TRUE, FALSE, "merged", "", "/h", FALSE},
     {"uwR", TRUE, TRUE, "/u is no layer", NULL, NULL, FALSE},
     {"Ru", TRUE, TRUE, "/u is no layer", NULL, NULL, FALSE},
+    {"mR", TRUE, TRUE, "merged", "", "/h|/nix/store", FALSE},
+    {"mnR", TRUE, TRUE, "merged", "", "/h|/nix/store", FALSE},
+    {"nR", TRUE, TRUE, "reference", "", "/nix/store/r/rootfs", FALSE},
+    {"me", TRUE, FALSE, "merged", "", "/h", FALSE},
+    {"umR", TRUE, TRUE, "/u is no layer", NULL, NULL, FALSE},
     /* Ordinary layers alone: as they are, placeholders too. */
     {"o", TRUE, TRUE, "none", "/h/o/diff", "", FALSE},
     {"o", TRUE, FALSE, "none", "/h/o/diff", "", TRUE},
