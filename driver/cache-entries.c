@@ -23,12 +23,17 @@ cache_entry_free(CacheEntry *entry)
   g_free(entry);
 }
 
+static gboolean
+cache_name_has_key(const char *name)
+{
+  return strspn(name, "0123456789abcdef") == CACHE_KEY_SIZE;
+}
+
 /* Whether the file called @name begins with a key and ends with @suffix. */
 static gboolean
 cache_name_is(const char *name, const char *suffix)
 {
-  return strspn(name, "0123456789abcdef") == CACHE_KEY_SIZE &&
-         strcmp(name + CACHE_KEY_SIZE, suffix) == 0;
+  return cache_name_has_key(name) && strcmp(name + CACHE_KEY_SIZE, suffix) == 0;
 }
 
 /* The text of the file that is kept for @key, @skip bytes left out; NULL unless it is that key's.
@@ -188,28 +193,28 @@ cache_unlink(const Cache *cache, int directory, const char *name, GError **error
 }
 
 gboolean
-cache_remove_entry(const Cache *cache, const CacheEntry *entry, GError **error)
+cache_remove_entry(const Cache *cache, CacheKind kind, const char *name, GError **error)
 {
   GError *local = NULL;
   autofd int lock = -1;
 
-  if (entry->kind == CACHE_VERDICT)
-    return cache_unlink(cache, cache->verdict_fd, entry->name, error);
-  if (entry->key) {
-    lock = cache_lock_key(cache, entry->key, FALSE, &local);
+  if (kind == CACHE_VERDICT)
+    return cache_unlink(cache, cache->verdict_fd, name, error);
+  if (cache_name_has_key(name)) {
+    lock = cache_lock_key(cache, name, FALSE, &local);
     if (local)
       g_propagate_error(error, local);
     if (lock < 0)
       return FALSE;
   }
   /* Compiled in the meantime: no remnant any more. */
-  if (entry->kind == CACHE_REMNANT && cache_is_companion(cache->index_fd, entry->name))
+  if (kind == CACHE_REMNANT && cache_is_companion(cache->index_fd, name))
     return FALSE;
-  if (!cache_unlink(cache, cache->index_fd, entry->name, error))
+  if (!cache_unlink(cache, cache->index_fd, name, error))
     return FALSE;
-  if (entry->kind != CACHE_INDEX)
+  if (kind != CACHE_INDEX)
     return TRUE;
-  g_autofree char *text = g_strconcat(entry->key, ".text", NULL);
+  g_autofree char *text = g_strdup_printf("%.*s.text", CACHE_KEY_SIZE, name);
   return cache_unlink(cache, cache->index_fd, text, error);
 }
 
@@ -240,7 +245,7 @@ cache_keep_limit(const Cache *cache, const char *key)
   for (guint i = 0; i < entries->len && total > limit; i++) {
     const CacheEntry *entry = entries->pdata[i];
     if (entry->kind == CACHE_INDEX && strcmp(entry->key, key) != 0 &&
-        cache_remove_entry(cache, entry, NULL))
+        cache_remove_entry(cache, entry->kind, entry->name, NULL))
       total -= entry->size;
   }
 }

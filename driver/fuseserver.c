@@ -72,9 +72,7 @@ fuseserver_key(const FuseserverImage *image, GError **error)
   return key;
 }
 
-/* The directory of the sockets; NULL without an error where there is none for this user: then each
- * mount has a server of its own. */
-static char *
+char *
 fuseserver_directory(void)
 {
   const char *runtime = g_getenv("XDG_RUNTIME_DIR");
@@ -84,13 +82,12 @@ fuseserver_directory(void)
   return runtime && *runtime == '/' ? g_build_filename(runtime, "nixstore", NULL) : NULL;
 }
 
-/* Opens the directory and waits for the lock on it; -1 with or without an error. */
-static int
+int
 fuseserver_lock(const char *directory, GError **error)
 {
   struct stat st;
 
-  if (!directory || !util_make_directory(directory, 0700, error))
+  if (!util_make_directory(directory, 0700, error))
     return -1;
   autofd int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0 || fstat(fd, &st) < 0) {
@@ -140,9 +137,9 @@ fuseserver_receive(int fd)
   return mount_fd;
 }
 
-/* Asks the server that listens at @name; -1 when there is none, or it is leaving. */
+/* A connection to the server that listens at @name; -1 when there is none. */
 static int
-fuseserver_ask(int directory, const char *name)
+fuseserver_connect(int directory, const char *name)
 {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   struct timeval patience = {.tv_sec = FUSESERVER_PATIENCE};
@@ -153,7 +150,24 @@ fuseserver_ask(int directory, const char *name)
       setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 ||
       connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
     return -1;
-  return fuseserver_receive(fd);
+  return util_steal_fd(&fd);
+}
+
+/* Asks the server that listens at @name; -1 when there is none, or it is leaving. */
+static int
+fuseserver_ask(int directory, const char *name)
+{
+  autofd int fd = fuseserver_connect(directory, name);
+
+  return fd < 0 ? -1 : fuseserver_receive(fd);
+}
+
+gboolean
+fuseserver_is_there(int lock, const char *name)
+{
+  autofd int fd = fuseserver_connect(lock, name);
+
+  return fd >= 0 || errno != ECONNREFUSED;
 }
 
 /* Installed beside us, and so it is in a build tree. */
@@ -291,7 +305,7 @@ fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **erro
 
   if (!key)
     return -1;
-  autofd int lock = fuseserver_lock(directory, &local);
+  autofd int lock = directory ? fuseserver_lock(directory, &local) : -1;
   if (local) {
     g_propagate_error(error, local);
     return -1;

@@ -23,3 +23,14 @@ typedef struct {
  * A server that is started lives in this process's mount namespace, so that must not be a passing
  * one; with @may_start FALSE only a server that is there already gives one. */
 int fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **error);
+
+/* Where this user's servers have their sockets; NULL without an error where there is no such place:
+ * then each mount has a server of its own. */
+char *fuseserver_directory(void);
+
+/* Opens @directory and waits for the lock that keeps servers from being started: it goes with the
+ * descriptor. */
+int fuseserver_lock(const char *directory, GError **error);
+
+/* Whether a server listens at the socket @name in the locked directory @lock. */
+gboolean fuseserver_is_there(int lock, const char *name);

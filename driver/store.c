@@ -279,8 +279,19 @@ base32_encode(const guint8 *data, gsize size)
   return text;
 }
 
-/* Where the store registers the indirect root @link: <state>/gcroots/auto/<base32 of SHA-1 of link>
- * (LocalStore::addIndirectRoot). A guess where the state directory was configured otherwise. */
+/* Where the store registers indirect roots. A guess where the state directory was configured
+ * otherwise. */
+static char *
+auto_root_directory(void)
+{
+  g_autofree char *parent = g_path_get_dirname(store_directory());
+  const char *state = g_getenv("NIX_STATE_DIR");
+  return state && *state == '/' ? g_build_filename(state, "gcroots/auto", NULL)
+                                : g_build_filename(parent, "var/nix/gcroots/auto", NULL);
+}
+
+/* What the indirect root @link is called there: the base32 of its SHA-1
+ * (LocalStore::addIndirectRoot). */
 static char *
 auto_root_path(const char *link)
 {
@@ -290,10 +301,8 @@ auto_root_path(const char *link)
   g_checksum_update(checksum, (const guchar *)link, -1);
   g_checksum_get_digest(checksum, digest, &size);
   g_autofree char *name = base32_encode(digest, size);
-  const char *state = g_getenv("NIX_STATE_DIR");
-  g_autofree char *parent = g_path_get_dirname(store_directory());
-  return state && *state == '/' ? g_build_filename(state, "gcroots/auto", name, NULL)
-                                : g_build_filename(parent, "var/nix/gcroots/auto", name, NULL);
+  g_autofree char *directory = auto_root_directory();
+  return g_build_filename(directory, name, NULL);
 }
 
 static gboolean
@@ -313,6 +322,13 @@ sync_parent(const char *path)
 }
 
 gboolean
+store_has_root(const char *path, const char *link)
+{
+  g_autofree char *registered = auto_root_path(link);
+  return link_leads_to(link, path) && link_leads_to(registered, link);
+}
+
+gboolean
 store_add_root(const char *path, const char *link, GError **error)
 {
   /* A path that is gone is an error here, never a reason to go and look for it on the network. */
@@ -323,14 +339,14 @@ store_add_root(const char *path, const char *link, GError **error)
   if (*link != '/')
     return util_error(error, NIXSTORE_ERROR_INVALID, "make the GC root %s: not an absolute path",
                       link);
-  g_autofree char *registered = auto_root_path(link);
-  if (link_leads_to(link, path) && link_leads_to(registered, link))
+  if (store_has_root(path, link))
     return TRUE;
   g_autofree char *output = nix_run(arguments, path, "make a GC root for", error);
   if (!output) {
     g_prefix_error(error, "%s: ", link);
     return FALSE;
   }
+  g_autofree char *registered = auto_root_path(link);
   sync_parent(link);
   sync_parent(registered);
   return TRUE;
@@ -343,4 +359,40 @@ store_remove_root(const char *link)
   if (link_leads_to(registered, link))
     unlink(registered);
   unlink(link);
+}
+
+static void
+store_root_free(StoreRoot *root)
+{
+  g_free(root->registered);
+  g_free(root->link);
+  g_free(root->path);
+  g_free(root);
+}
+
+GPtrArray *
+store_list_roots(GError **error)
+{
+  g_autofree char *directory = auto_root_directory();
+  g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+  const char *name;
+  if (!dir) {
+    util_error_errno(error, "read the GC roots in %s", directory);
+    return NULL;
+  }
+  GPtrArray *roots = g_ptr_array_new_with_free_func((GDestroyNotify)store_root_free);
+  while ((name = g_dir_read_name(dir))) {
+    g_autofree char *registered = g_build_filename(directory, name, NULL);
+    g_autofree char *link = g_file_read_link(registered, NULL);
+    struct stat st;
+    if (!link)
+      continue;
+    StoreRoot *root = g_new0(StoreRoot, 1);
+    root->path = g_file_read_link(link, NULL);
+    root->is_dangling = lstat(link, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
+    root->registered = g_steal_pointer(&registered);
+    root->link = g_steal_pointer(&link);
+    g_ptr_array_add(roots, root);
+  }
+  return roots;
 }

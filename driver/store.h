@@ -38,6 +38,20 @@ gboolean store_add_root(const char *path, const char *link, GError **error);
  * each. */
 gboolean store_query_sizes(const char *const *paths, guint64 *ret_sizes, GError **error);
 
+/* An indirect GC root, as the store has it in its books. */
+typedef struct {
+  char *registered;     /* the store's symlink: <state>/gcroots/auto/<hash> */
+  char *link;           /* where that leads: a symlink of somebody's */
+  char *path;           /* where that leads; NULL where it is gone or cannot be read */
+  gboolean is_dangling; /* the link is not there, for certain */
+} StoreRoot;
+
+/* All of them, of StoreRoot. */
+GPtrArray *store_list_roots(GError **error);
+
+/* Whether @link is an indirect GC root of @path and in the store's books: what store_add_root() makes. */
+gboolean store_has_root(const char *path, const char *link);
+
 /* Undoes store_add_root(): removes @link and, where the caller may, the store's note of it (which
  * otherwise goes at the next collection). */
 void store_remove_root(const char *link);

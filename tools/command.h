@@ -39,6 +39,7 @@ extern gboolean command_quiet;
 
 extern const Command command_convert;
 extern const Command command_export;
+extern const Command command_gc;
 extern const Command command_import;
 extern const Command command_info;
 extern const Command command_inspect;

@@ -50,26 +50,53 @@ lock_directory(const char *path, int fd)
          locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
 }
 
-/* Removes what a process that was killed has left in @parent. Fails silently: it is not our doing.
+/* The scratch directory @path, open and locked, if its owner is dead and was of this user; else -1.
  */
-static void
-remove_stale(const char *parent)
+static int
+lock_stale(const char *path)
 {
+  struct stat st;
+  autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || !lock_directory(path, fd))
+    return -1;
+  return util_steal_fd(&fd);
+}
+
+GPtrArray *
+scratch_list_stale(const char *parent)
+{
+  GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
   DIR *directory = opendir(parent);
   const struct dirent *entry;
   while (directory && (entry = readdir(directory)) != NULL) {
     if (!g_str_has_prefix(entry->d_name, SCRATCH_PREFIX) ||
         strlen(entry->d_name) != strlen(SCRATCH_PREFIX "XXXXXX"))
       continue;
-    autofd int fd =
-        openat(dirfd(directory), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    struct stat st;
-    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
-        flock(fd, LOCK_EX | LOCK_NB) == 0)
-      util_remove_tree(dirfd(directory), entry->d_name, NULL);
+    g_autofree char *path = g_build_filename(parent, entry->d_name, NULL);
+    autofd int fd = lock_stale(path);
+    if (fd >= 0)
+      g_ptr_array_add(paths, g_steal_pointer(&path));
   }
   if (directory)
     closedir(directory);
+  return paths;
+}
+
+gboolean
+scratch_remove_stale(const char *path, GError **error)
+{
+  autofd int fd = lock_stale(path);
+  return fd >= 0 && util_remove_tree(AT_FDCWD, path, error);
+}
+
+/* Removes what a process that was killed has left in @parent. Fails silently: it is not our doing.
+ */
+static void
+remove_stale(const char *parent)
+{
+  g_autoptr(GPtrArray) paths = scratch_list_stale(parent);
+  for (guint i = 0; i < paths->len; i++)
+    scratch_remove_stale(paths->pdata[i], NULL);
 }
 
 typedef gboolean (*MakeFunction)(char *template, int *ret_fd);

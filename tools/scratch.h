@@ -19,6 +19,12 @@ Scratch *scratch_new(GError **error);
 /* The same under the directory @parent. */
 Scratch *scratch_new_in(const char *parent, GError **error);
 
+/* The directories of killed processes of this user's in @parent, their paths. */
+GPtrArray *scratch_list_stale(const char *parent);
+
+/* Removes one of them, unless its lock has been taken since: then FALSE without an error. */
+gboolean scratch_remove_stale(const char *path, GError **error);
+
 /* Removes the directory and all beneath it. */
 void scratch_free(Scratch *scratch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scratch, scratch_free)
