@@ -115,6 +115,26 @@ preparation_clear(Preparation *it)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Preparation, preparation_clear)
 
+/* Whether containers can run, found out while Podman loads the image. */
+typedef struct {
+  Task task;
+  gboolean can_mount;
+} Probe;
+
+static gpointer
+probe_thread(gpointer data)
+{
+  ((Probe *)data)->can_mount = podman_can_mount();
+  return NULL;
+}
+
+static void
+probe_clear(Probe *probe)
+{
+  task_join(&probe->task, NULL);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Probe, probe_clear)
+
 /* Checks the path, makes the reference image for it, and starts what else can be prepared. */
 static ReferenceImage *
 import_prepare(Preparation *it, const char *store_path, const char *name, GError **error)
@@ -192,12 +212,7 @@ import_new(Preparation *preparation, const ReferenceImage *reference, const Scra
   scratch_hold_signals();
   g_autoptr(PodmanImage) image = load_and_root(preparation, reference, scratch, error);
   scratch_release_signals();
-  if (!image)
-    return FALSE;
-  if (!podman_can_mount(image))
-    command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
-                 "the storage driver nixstore: see nixstore-mount(8)");
-  return TRUE;
+  return image != NULL;
 }
 
 Import *
@@ -212,6 +227,8 @@ import_image(const char *store_path, const char *name, GError **error)
     return NULL;
   g_auto(Hold) hold = {0};
   g_auto(Preparation) preparation = {0};
+  g_auto(Probe) probe = {0};
+  probe.task.thread = g_thread_new("probe", probe_thread, &probe);
   hold_start(&hold, store_path, scratch);
   g_autoptr(ReferenceImage) reference =
       import_prepare(&preparation, store_path, import->name, error);
@@ -223,6 +240,9 @@ import_image(const char *store_path, const char *name, GError **error)
   gboolean ok = image ? import_existing(import, image, store_path, error) &&
                             task_join(&preparation.task, error)
                       : import_new(&preparation, reference, scratch, error);
+  if (ok && !image && task_join(&probe.task, NULL) && !probe.can_mount)
+    command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
+                 "the storage driver nixstore: see nixstore-mount(8)");
   return ok ? g_steal_pointer(&import) : NULL;
 }
 

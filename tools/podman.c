@@ -216,14 +216,17 @@ podman_image_reference(const PodmanImage *image, Reference **ret_reference, GErr
 }
 
 gboolean
-podman_can_mount(const PodmanImage *image)
+podman_can_mount(void)
 {
   const char *arguments[] = {"info", "--format",
-                             "{{range $key, $value := .Store.GraphOptions}}{{$key}} {{end}}", NULL};
-  g_autofree char *keys = NULL;
-  if (strcmp(image->driver, "overlay") != 0)
+                             "{{.Store.GraphDriverName}}:"
+                             "{{range $key, $value := .Store.GraphOptions}}{{$key}} {{end}}",
+                             NULL};
+  g_autofree char *answer = NULL;
+  if (option_storage_driver && strcmp(option_storage_driver, "overlay") != 0)
     return TRUE;
   if (podman_option_names("mount_program="))
     return TRUE;
-  return !podman_run(arguments, &keys, NULL) || strstr(keys, "mount_program");
+  return !podman_run(arguments, &answer, NULL) || !g_str_has_prefix(answer, "overlay:") ||
+         strstr(answer, "mount_program");
 }

@@ -51,6 +51,7 @@ PodmanImage *podman_inspect_image(const char *image, GError **error);
 gboolean podman_image_reference(const PodmanImage *image, Reference **ret_reference,
                                 GError **error);
 
-/* Whether containers of an image path can run with @image's storage driver as it is set up: the
- * overlay driver must have a mount_program. TRUE where that cannot be found out. */
-gboolean podman_can_mount(const PodmanImage *image);
+/* Whether containers of an image path can run with Podman's storage driver as it is set up: the
+ * overlay driver must have a mount_program. TRUE where that cannot be found out. Where the options
+ * do not tell it takes about a second: `podman info` asks the package manager for versions. */
+gboolean podman_can_mount(void);

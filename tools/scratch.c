@@ -211,11 +211,12 @@ scratch_free(Scratch *scratch)
 {
   if (!scratch)
     return;
-  util_close_fd(&scratch->fd);
   if (scratch->path) {
     util_remove_tree(AT_FDCWD, scratch->path, NULL);
     scratch_forget(scratch->path);
   }
+  /* The lock lasts as long as the removal: nobody else need help, or wait for it. */
+  util_close_fd(&scratch->fd);
   g_free(scratch->path);
   g_free(scratch);
 }
