@@ -127,24 +127,40 @@ block_store(guint8 *out, const Entry *entries, gsize count)
   }
 }
 
-void
-index_dir_store(TreeNode *dir, IndexStream *blocks, guint8 *tail)
+/* Takes as many entries as fit into a block. Returns their count, 0 at the end; @next is the first
+ * one that is still to be stored, without a name at the end. */
+static gsize
+entries_take_block(Entries *entries, Entry *next, Entry block[MAX_ENTRIES])
 {
-  Entries entries = entries_start(dir);
-  Entry block[MAX_ENTRIES], entry;
   gsize count = 0, used = 0;
 
-  while (entries_next(&entries, &entry)) {
-    gsize need = sizeof(ErofsDirent) + entry.size;
-
-    if (used + need > EROFS_BLOCK_SIZE) {
-      block_store(index_stream_reserve(blocks, EROFS_BLOCK_SIZE), block, count);
-      count = used = 0;
-    }
-    block[count++] = entry;
-    used += need;
+  while (next->name != NULL && used + sizeof(ErofsDirent) + next->size <= EROFS_BLOCK_SIZE) {
+    used += sizeof(ErofsDirent) + next->size;
+    block[count++] = *next;
+    if (!entries_next(entries, next))
+      next->name = NULL;
   }
-  if (tail == NULL || used == EROFS_BLOCK_SIZE)
-    tail = index_stream_reserve(blocks, EROFS_BLOCK_SIZE);
-  block_store(tail, block, count);
+  return count;
+}
+
+void
+index_dir_store(TreeNode *dir, IndexStream *stream)
+{
+  Entries entries = entries_start(dir);
+  Entry block[MAX_ENTRIES], next;
+  gsize count;
+
+  entries_next(&entries, &next);
+  while ((count = entries_take_block(&entries, &next, block)) > 0)
+    block_store(index_stream_reserve(stream, EROFS_BLOCK_SIZE), block, count);
+}
+
+void
+index_dir_store_inline(TreeNode *dir, guint8 *out)
+{
+  Entries entries = entries_start(dir);
+  Entry block[MAX_ENTRIES], next;
+
+  entries_next(&entries, &next);
+  block_store(out, block, entries_take_block(&entries, &next, block));
 }

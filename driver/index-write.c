@@ -2,8 +2,15 @@
  *
  * The index is written in three walks over the tree, each in the same order (every directory's
  * entries together, so that a listing reads few blocks): count the xattrs and check, lay out,
- * write. Nothing about an inode is kept between the last two but its nid: placing is cheap and
- * repeats.
+ * write. Nothing about an inode is kept between the last two but its nid, and a directory's blocks:
+ * placing is cheap and repeats.
+ *
+ * A directory's listing stands behind its inode. If it is long, or LISTING_INTERVAL inodes after
+ * the last such, it has blocks of its own instead, directly before the inodes that it names. This
+ * is for readahead: EROFS asks for inodes block by block, but reads blocks of a listing as one
+ * reads a file, and the kernel then reads on as far ahead as it finds the file cached behind
+ * (page_cache_sync_ra()). A walk over a cold index so waits for some twenty reads and not for every
+ * block.
  */
 #include "config.h"
 
@@ -20,18 +27,16 @@
 #define MAX_MAJOR 0xfffu
 #define MAX_MINOR 0xfffffu
 
-/* Where the next things go: bytes from the file's start, and blocks from the data area's. */
-typedef struct {
-  guint64 meta;
-  guint64 blocks;
-} Cursor;
+/* Inodes, of some 200 bytes each. More blocks would make the index larger, fewer leave gaps: Linux
+ * reads at most 128 KiB ahead where nobody has set it. */
+#define LISTING_INTERVAL 128
 
 typedef struct {
   guint64 offset;   /* of the inode, in the file */
   gsize xattr_size; /* after it */
   guint64 size;     /* i_size */
-  gsize tail;       /* inline bytes, after the xattrs */
-  guint64 block;    /* first one in the data area */
+  gsize tail;       /* inline bytes, after the xattrs: all of the content, or none */
+  guint64 block;    /* the content's first, if it is not inline */
   guint64 chunks;   /* in the chunk map, after the xattrs */
   guint8 layout;
 } Place;
@@ -48,14 +53,15 @@ typedef struct {
   gsize n_prefixes;
   IndexXattrs *xattrs;
   GHashTable *links; /* TreeInode with several names -> its first path, from the root with '/' */
+  /* TreeNode of a directory with blocks of its own -> the first one's number, 0 before laid out */
+  GHashTable *listings;
   GArray *frames;    /* the walk's directories, outermost first */
   GString *path;     /* the walk's current directory, "" or "/usr/bin" */
   GString *redirect; /* scratch */
-  Cursor cursor;
+  guint64 cursor;    /* where the next thing goes, in bytes */
   gsize shared_size;
   guint64 inodes;
-  guint64 data_start; /* first block of the data area */
-  IndexStream meta, data;
+  IndexStream stream;
 } Writer;
 
 static void
@@ -63,13 +69,13 @@ writer_clear(Writer *w)
 {
   g_clear_pointer(&w->xattrs, index_xattrs_free);
   g_clear_pointer(&w->links, g_hash_table_unref);
+  g_clear_pointer(&w->listings, g_hash_table_unref);
   g_clear_pointer(&w->frames, g_array_unref);
   if (w->path != NULL)
     g_string_free(w->path, TRUE);
   if (w->redirect != NULL)
     g_string_free(w->redirect, TRUE);
-  index_stream_clear(&w->meta);
-  index_stream_clear(&w->data);
+  index_stream_clear(&w->stream);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Writer, writer_clear)
 
@@ -196,12 +202,18 @@ count_inode(Writer *w, TreeInode *inode, const char *name, GError **error)
 static gboolean
 count_tree(Writer *w, GError **error)
 {
+  guint64 next_listing = 0;
+
   if (!count_inode(w, tree_root(w->tree)->inode, "", error))
     return FALSE;
   for (TreeNode *dir = walk_first(w); dir != NULL; dir = walk_next(w)) {
     gsize count;
     TreeNode **children = tree_children(dir, &count);
 
+    if (w->inodes >= next_listing && count > 0) {
+      g_hash_table_insert(w->listings, dir, NULL);
+      next_listing = w->inodes + LISTING_INTERVAL;
+    }
     for (gsize i = 0; i < count; i++)
       if (!count_inode(w, children[i]->inode, children[i]->name, error))
         return FALSE;
@@ -234,51 +246,70 @@ make_redirect(Writer *w, const TreeInode *inode, const char *name)
   return redirect->len;
 }
 
-/* Puts @place's tail after its inode if it fits into a block there, at or after the cursor. */
-static gboolean
-place_inline(const Cursor *cursor, gsize header, Place *place)
+/* Finds the content of @place, a directory or a symlink, its place behind the inode if it may stand
+ * there and fits into the inode's block or the next one. */
+static void
+place_inline(Place *place, gsize header)
 {
-  guint64 next_block = erofs_align(cursor->meta, EROFS_BLOCK_SIZE);
-
-  if ((place->offset + header) % EROFS_BLOCK_SIZE + place->tail <= EROFS_BLOCK_SIZE)
-    return TRUE;
-  if (header % EROFS_BLOCK_SIZE + place->tail > EROFS_BLOCK_SIZE)
-    return FALSE;
-  place->offset = next_block;
-  return TRUE;
+  if ((place->offset + header) % EROFS_BLOCK_SIZE + place->size > EROFS_BLOCK_SIZE) {
+    if (header % EROFS_BLOCK_SIZE + place->size > EROFS_BLOCK_SIZE)
+      return;
+    place->offset = erofs_align(place->offset, EROFS_BLOCK_SIZE);
+  }
+  place->layout = EROFS_LAYOUT_INLINE;
+  place->tail = place->size;
 }
 
 /* Finds @node's inode its place and moves the cursor past it. The same calls in the same order
  * give the same places. */
 static Place
-place_inode(Cursor *cursor, TreeNode *node, gsize xattr_size)
+place_inode(Writer *w, TreeNode *node, gsize xattr_size)
 {
   const TreeInode *inode = node->inode;
-  Place place = {.offset = cursor->meta, .xattr_size = xattr_size, .block = cursor->blocks};
+  Place place = {.offset = w->cursor, .xattr_size = xattr_size, .layout = EROFS_LAYOUT_PLAIN};
   gsize header = sizeof(ErofsInode) + xattr_size;
+  gpointer listing;
 
   /* No inode crosses a block: legal, but the kernel then copies it. */
   if (EROFS_BLOCK_SIZE - place.offset % EROFS_BLOCK_SIZE < sizeof(ErofsInode))
     place.offset = erofs_align(place.offset, EROFS_BLOCK_SIZE);
 
-  if (S_ISDIR(inode->mode) || S_ISLNK(inode->mode)) {
-    place.size = S_ISDIR(inode->mode) ? index_dir_measure(node) : strlen(inode->target);
-    place.tail = place.size % EROFS_BLOCK_SIZE;
-    cursor->blocks += place.size / EROFS_BLOCK_SIZE;
-    if (place.tail > 0 && place_inline(cursor, header, &place)) {
-      place.layout = EROFS_LAYOUT_INLINE;
-    } else if (place.tail > 0) {
-      place.tail = 0;
-      cursor->blocks++;
+  if (S_ISDIR(inode->mode)) {
+    place.size = index_dir_measure(node);
+    if (g_hash_table_lookup_extended(w->listings, node, NULL, &listing)) {
+      place.block = GPOINTER_TO_SIZE(listing);
+    } else {
+      place_inline(&place, header);
+      if (place.tail == 0)
+        g_hash_table_insert(w->listings, node, NULL);
     }
+  } else if (S_ISLNK(inode->mode)) {
+    place.size = strlen(inode->target);
+    place_inline(&place, header);
+    if (place.tail == 0)
+      place.block = erofs_align(place.offset + header, EROFS_BLOCK_SIZE) / EROFS_BLOCK_SIZE;
   } else if (S_ISREG(inode->mode) && inode->size > 0) {
     place.layout = EROFS_LAYOUT_CHUNKS;
     place.size = inode->size;
     place.chunks = ((inode->size - 1) >> EROFS_CHUNK_MAX_BITS) + 1;
   }
-  cursor->meta =
-      erofs_align(place.offset + header + place.tail + 4 * place.chunks, EROFS_SLOT_SIZE);
+  w->cursor = erofs_align(place.offset + header + place.tail + 4 * place.chunks, EROFS_SLOT_SIZE);
+  if (S_ISLNK(inode->mode) && place.tail == 0)
+    w->cursor = (place.block + 1) * EROFS_BLOCK_SIZE;
   return place;
+}
+
+/* Moves the cursor past the blocks that @dir's listing has, if any. Returns the first one's number
+ * or 0. */
+static guint64
+place_listing(Writer *w, TreeNode *dir)
+{
+  if (!g_hash_table_contains(w->listings, dir))
+    return 0;
+  w->cursor = erofs_align(w->cursor, EROFS_BLOCK_SIZE);
+  guint64 block = w->cursor / EROFS_BLOCK_SIZE;
+  w->cursor += erofs_align(index_dir_measure(dir), EROFS_BLOCK_SIZE);
+  return block;
 }
 
 static gboolean
@@ -295,7 +326,7 @@ lay_out_inode(Writer *w, TreeNode *node, GError **error)
                       redirect_size >= PATH_MAX ? "path is too long for overlayfs"
                                                 : "extended attributes are too large for EROFS");
   }
-  place = place_inode(&w->cursor, node, xattr_size);
+  place = place_inode(w, node, xattr_size);
   node->inode->nid = place.offset >> EROFS_SLOT_BITS;
   return TRUE;
 }
@@ -303,13 +334,16 @@ lay_out_inode(Writer *w, TreeNode *node, GError **error)
 static gboolean
 lay_out_tree(Writer *w, GError **error)
 {
-  w->cursor = (Cursor){.meta = META_START};
+  w->cursor = META_START;
   if (!lay_out_inode(w, tree_root(w->tree), error))
     return FALSE;
   for (TreeNode *dir = walk_first(w); dir != NULL; dir = walk_next(w)) {
     gsize count;
     TreeNode **children = tree_children(dir, &count);
+    guint64 block = place_listing(w, dir);
 
+    if (block != 0)
+      g_hash_table_insert(w->listings, dir, GSIZE_TO_POINTER(block));
     for (gsize i = 0; i < count; i++)
       if (children[i]->inode->nid == 0 && !lay_out_inode(w, children[i], error))
         return FALSE;
@@ -318,7 +352,7 @@ lay_out_tree(Writer *w, GError **error)
 }
 
 static guint32
-inode_data(const Writer *w, const TreeInode *inode, const Place *place)
+inode_data(const TreeInode *inode, const Place *place)
 {
   guint32 major = inode->rdev_major, minor = inode->rdev_minor;
 
@@ -326,13 +360,11 @@ inode_data(const Writer *w, const TreeInode *inode, const Place *place)
     return (minor & 0xff) | (major << 8) | ((minor & ~0xffu) << 12);
   if (place->layout == EROFS_LAYOUT_CHUNKS)
     return EROFS_CHUNK_BITS_MASK;
-  if (place->size >= EROFS_BLOCK_SIZE || place->size > place->tail)
-    return (guint32)(w->data_start + place->block);
-  return S_ISREG(inode->mode) ? EROFS_NULL_BLOCK : 0;
+  return S_ISREG(inode->mode) ? EROFS_NULL_BLOCK : (guint32)place->block;
 }
 
 static void
-store_inode(const Writer *w, TreeNode *node, const Place *place, guint8 *out)
+store_inode(TreeNode *node, const Place *place, guint8 *out)
 {
   const TreeInode *inode = node->inode;
   gsize xattrs = place->xattr_size;
@@ -343,7 +375,7 @@ store_inode(const Writer *w, TreeNode *node, const Place *place, guint8 *out)
           GUINT16_TO_LE((guint16)(xattrs > 0 ? (xattrs - sizeof(ErofsXattrHeader)) / 4 + 1 : 0)),
       .mode = GUINT16_TO_LE((guint16)inode->mode),
       .size = GUINT64_TO_LE(place->size),
-      .data = GUINT32_TO_LE(inode_data(w, inode, place)),
+      .data = GUINT32_TO_LE(inode_data(inode, place)),
       .ino = GUINT32_TO_LE((guint32)inode->nid),
       .uid = GUINT32_TO_LE(inode->uid),
       .gid = GUINT32_TO_LE(inode->gid),
@@ -373,39 +405,52 @@ write_inode(Writer *w, TreeNode *node)
   const TreeInode *inode = node->inode;
   gsize redirect_size = make_redirect(w, inode, node->name);
   gsize xattr_size = index_xattrs_measure(w->xattrs, inode, redirect_size);
-  Place place = place_inode(&w->cursor, node, xattr_size);
-  guint8 *out, *tail;
+  Place place = place_inode(w, node, xattr_size);
+  guint8 *out;
 
   g_assert(place.offset >> EROFS_SLOT_BITS == inode->nid);
-  index_stream_pad(&w->meta, place.offset);
-  out = index_stream_reserve(&w->meta, sizeof(ErofsInode) + xattr_size + place.tail);
-  store_inode(w, node, &place, out);
+  index_stream_pad(&w->stream, place.offset);
+  out = index_stream_reserve(&w->stream, sizeof(ErofsInode) + xattr_size + place.tail);
+  store_inode(node, &place, out);
   out += sizeof(ErofsInode);
   index_xattrs_store(w->xattrs, inode, w->redirect->str, redirect_size, out);
-  tail = place.tail > 0 ? out + xattr_size : NULL;
-  if (S_ISDIR(inode->mode)) {
-    index_dir_store(node, &w->data, tail);
+  out += xattr_size;
+  write_chunks(&w->stream, place.chunks);
+  if (S_ISDIR(inode->mode) && place.tail > 0) {
+    index_dir_store_inline(node, out);
   } else if (S_ISLNK(inode->mode)) {
-    if (tail == NULL)
-      tail = index_stream_reserve(&w->data, EROFS_BLOCK_SIZE);
-    memcpy(tail, inode->target, place.size);
+    if (place.tail == 0) {
+      index_stream_pad(&w->stream, place.block * EROFS_BLOCK_SIZE);
+      out = index_stream_reserve(&w->stream, EROFS_BLOCK_SIZE);
+    }
+    memcpy(out, inode->target, place.size);
   }
-  write_chunks(&w->meta, place.chunks);
 }
 
-/* Both areas, to their two streams. */
+static void
+write_listing(Writer *w, TreeNode *dir)
+{
+  guint64 block = place_listing(w, dir);
+
+  if (block == 0)
+    return;
+  index_stream_pad(&w->stream, block * EROFS_BLOCK_SIZE);
+  index_dir_store(dir, &w->stream);
+}
+
 static void
 write_tree(Writer *w)
 {
-  w->cursor = (Cursor){.meta = META_START};
+  w->cursor = META_START;
   write_inode(w, tree_root(w->tree));
   for (TreeNode *dir = walk_first(w); dir != NULL; dir = walk_next(w)) {
     gsize count;
     TreeNode **children = tree_children(dir, &count);
 
+    write_listing(w, dir);
     for (gsize i = 0; i < count; i++)
       /* What another name led to before lies behind the stream's end. */
-      if (children[i]->inode->nid << EROFS_SLOT_BITS >= index_stream_tell(&w->meta))
+      if (children[i]->inode->nid << EROFS_SLOT_BITS >= index_stream_tell(&w->stream))
         write_inode(w, children[i]);
   }
 }
@@ -415,19 +460,19 @@ write_shared(Writer *w, guint64 start, gsize size)
 {
   g_autofree guint8 *shared = g_malloc0(size);
 
-  index_stream_pad(&w->meta, start);
+  index_stream_pad(&w->stream, start);
   index_xattrs_store_shared(w->xattrs, shared);
   for (gsize done = 0; done < size;) {
     gsize some = MIN(size - done, INDEX_STREAM_MAX_RESERVE);
 
-    memcpy(index_stream_reserve(&w->meta, some), shared + done, some);
+    memcpy(index_stream_reserve(&w->stream, some), shared + done, some);
     done += some;
   }
 }
 
 /* The block that holds the superblock; last, so that a half-written index is none. */
 static int
-write_super(const Writer *w, int fd, guint64 xattr_start, const guint8 *digest)
+write_super(const Writer *w, int fd, guint64 xattr_start, guint64 end, const guint8 *digest)
 {
   guint8 block[EROFS_BLOCK_SIZE];
   const gsize covered = EROFS_BLOCK_SIZE - EROFS_SUPER_OFFSET;
@@ -438,7 +483,7 @@ write_super(const Writer *w, int fd, guint64 xattr_start, const guint8 *digest)
       .block_bits = EROFS_BLOCK_BITS,
       .root_nid = GUINT16_TO_LE((guint16)tree_root(w->tree)->inode->nid),
       .inodes = GUINT64_TO_LE(w->inodes),
-      .blocks = GUINT32_TO_LE((guint32)(w->data_start + w->cursor.blocks)),
+      .blocks = GUINT32_TO_LE((guint32)(end / EROFS_BLOCK_SIZE)),
       .xattr_block = GUINT32_TO_LE((guint32)(xattr_start / EROFS_BLOCK_SIZE)),
       .feature_incompat = GUINT32_TO_LE(EROFS_INCOMPAT_CHUNKED_FILE),
   };
@@ -464,31 +509,25 @@ write_super(const Writer *w, int fd, guint64 xattr_start, const guint8 *digest)
 static int
 write_all(Writer *w, int fd)
 {
-  guint64 xattr_start = erofs_align(w->cursor.meta, EROFS_BLOCK_SIZE);
-  guint64 meta_end = erofs_align(xattr_start + w->shared_size, EROFS_BLOCK_SIZE);
-  guint8 digests[2][INDEX_DIGEST_SIZE];
+  guint64 xattr_start = erofs_align(w->cursor, EROFS_BLOCK_SIZE);
+  guint64 end = erofs_align(xattr_start + w->shared_size, EROFS_BLOCK_SIZE);
+  guint8 digest[INDEX_DIGEST_SIZE];
   int error;
 
-  w->data_start = meta_end / EROFS_BLOCK_SIZE;
-  if (w->data_start + w->cursor.blocks >= EROFS_NULL_BLOCK)
+  if (end / EROFS_BLOCK_SIZE >= EROFS_NULL_BLOCK)
     return EFBIG;
 
-  index_stream_init(&w->meta, fd, META_START);
-  index_stream_init(&w->data, fd, meta_end);
+  index_stream_init(&w->stream, fd, META_START);
   write_tree(w);
   write_shared(w, xattr_start, w->shared_size);
-  index_stream_pad(&w->meta, meta_end);
-  error = index_stream_finish(&w->meta, digests[0]);
-  if (error == 0)
-    error = index_stream_finish(&w->data, digests[1]);
+  index_stream_pad(&w->stream, end);
+  error = index_stream_finish(&w->stream, digest);
   if (error != 0)
     return error;
-  for (guint i = 0; i < sizeof digests[0]; i++)
-    digests[0][i] ^= digests[1][i];
   /* An RFC 4122 UUID of no clock: overlayfs tells layers apart by it. */
-  digests[0][6] = (digests[0][6] & 0x0f) | 0x80;
-  digests[0][8] = (digests[0][8] & 0x3f) | 0x80;
-  return write_super(w, fd, xattr_start, digests[0]);
+  digest[6] = (digest[6] & 0x0f) | 0x80;
+  digest[8] = (digest[8] & 0x3f) | 0x80;
+  return write_super(w, fd, xattr_start, end, digest);
 }
 
 gboolean
@@ -499,6 +538,7 @@ index_write(Tree *tree, int fd, const char *const *prefixes, gsize n_prefixes, G
 
   w.xattrs = index_xattrs_new();
   w.links = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+  w.listings = g_hash_table_new(NULL, NULL);
   w.frames = g_array_new(FALSE, FALSE, sizeof(Frame));
   w.path = g_string_new(NULL);
   w.redirect = g_string_new(NULL);

@@ -73,6 +73,7 @@ int index_stream_finish(IndexStream *stream, guint8 *ret_digest);
 guint64 index_dir_measure(TreeNode *dir);
 /* As every Unix file system counts: 2 and one for each subdirectory. */
 guint32 index_dir_link_count(TreeNode *dir);
-/* Writes the entries: to @blocks, and the last block, unless it is full, to @tail (zeroed, of
- * the measured size modulo the block's); to @blocks too when @tail is NULL. */
-void index_dir_store(TreeNode *dir, IndexStream *blocks, guint8 *tail);
+/* Writes the entries as whole blocks. */
+void index_dir_store(TreeNode *dir, IndexStream *stream);
+/* Writes the entries, which fit into one block, to @out, of the measured size. */
+void index_dir_store_inline(TreeNode *dir, guint8 *out);

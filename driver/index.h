@@ -12,7 +12,7 @@
 #include "tree.h"
 
 /* Changes whenever the bytes for the same tree do: part of the cache's keys. */
-#define INDEX_FORMAT_VERSION 1
+#define INDEX_FORMAT_VERSION 2
 
 /* Writes the index of @tree to @fd (an empty regular file, opened for reading and writing). Sets the
  * inodes' nid fields. A redirect is "/" content_path, or the inode's first name in tree order where

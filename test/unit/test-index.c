@@ -79,20 +79,20 @@ file_digest(int fd)
   return util_sha256_hex(data, size);
 }
 
-/* The bytes of version 1. When they must change, INDEX_FORMAT_VERSION must too. */
+/* The bytes of version 2. When they must change, INDEX_FORMAT_VERSION must too. */
 static void
 test_golden(void)
 {
   static const char *const golden[] = {
-      "066727360b08e901e93324e8d4f83279e58affd3f37af296f644d1a5c40db88d",
-      "2b7d551bcd1331a516da2ddd65b89a7a3f3c360207ad1da5fa5208a4b12f648b",
-      "616ed35225784457d12bd68513cf1b51bd8b5f4c923d2ad49910df67fc9c00ef",
-      "aea03ab54b696d5d00f732a0e9806d45daebde599df7ea951da7f298e8674c38",
-      "45fd972249a4302371d7c09cde65053559058bb569554305c33c8c10879e6cf6",
+      "b27812ab14b4b04475bacdc90eee7894b325b35fd9259369aade50931a77a941",
+      "e96e6600c8a60e9ee7bf013bcb7fbdf8820960c5c172ea855622a9294f217834",
+      "824124460db0d6ced7577a7c0f9a7aa454bef026d03eb521b64593178381d0eb",
+      "3729a041f7b21b19cbb28ab793fed1fc527571f2bbb04e2ea2c03620e211a37b",
+      "5dd5d16f9335ce15feb8fa777901acddefa990748055017a02bd5424008bc0bb",
   };
   g_autofree char *path = scratch_path("index");
 
-  g_assert_cmpint(INDEX_FORMAT_VERSION, ==, 1);
+  g_assert_cmpint(INDEX_FORMAT_VERSION, ==, 2);
   for (guint i = 0; i < G_N_ELEMENTS(golden); i++) {
     g_autoptr(Tree) tree = make_tree(i);
 
