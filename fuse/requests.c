@@ -171,6 +171,7 @@ typedef struct {
   char *reply;
   gsize used, size;
   gboolean with_attributes;
+  guint64 first_file, last_file; /* the least and greatest nid of a regular file */
 } Listing;
 
 static gsize
@@ -206,6 +207,10 @@ listing_emit(void *data, const char *name, gsize name_size, guint64 nid, unsigne
   if (size > listing->size - listing->used)
     return FALSE;
   listing->used += size;
+  if (type == DT_REG) {
+    listing->first_file = MIN(listing->first_file, nid);
+    listing->last_file = MAX(listing->last_file, nid);
+  }
   return TRUE;
 }
 
@@ -219,15 +224,18 @@ request_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, gboolean
       .reply = request_context(req)->reply,
       .size = MIN(size, REQUESTS_REPLY_SIZE),
       .with_attributes = with_attributes,
+      .first_file = G_MAXUINT64,
   };
-  int error = index_readdir(server->index, request_nid(server, ino), (guint64)offset, listing_emit,
-                            &listing);
+  guint64 nid = request_nid(server, ino);
+  int error = index_readdir(server->index, nid, (guint64)offset, listing_emit, &listing);
 
   /* What came before a corrupt entry is shown. */
   if (error < 0 && listing.used == 0)
     request_fail(req, error);
   else
     fuse_reply_buf(req, listing.reply, listing.used);
+  if (server->ahead && listing.last_file)
+    ahead_note_listing(server->ahead, nid, listing.first_file, listing.last_file);
 }
 
 static void
@@ -329,6 +337,8 @@ request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
   } else if (error < 0) {
     request_fail(req, error);
   } else {
+    if (server->ahead && offset == 0)
+      ahead_note_read(server->ahead, nid);
     request_reply_content(req, &loan, size, offset);
     data_return(&loan);
   }

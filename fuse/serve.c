@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/uio.h>
 
+#include "mountapi.h"
 #include "protocol.h"
 #include "requests.h"
 #include "util.h"
@@ -180,12 +181,14 @@ worker_init(Worker *worker, const Server *server, const Channel *channel, int fd
 }
 
 gboolean
-serve_run(const Server *server, const Channel *channel, const int *fds, gsize n_fds, GError **error)
+serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds, GError **error)
 {
   g_autofree Worker *workers = g_new0(Worker, n_fds);
   g_autofree pthread_t *threads = g_new0(pthread_t, n_fds);
   gsize running = 0;
 
+  if (!server->is_broken && !mountapi_is_disabled("fuse-ahead"))
+    server->ahead = ahead_new(server->index, server->data);
   for (gsize i = 0; i < n_fds; i++) {
     worker_init(&workers[i], server, channel, fds[i]);
     if (!worker_start(&workers[i], error))

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "ahead.h"
 #include "channel.h"
 #include "data.h"
 #include "ids.h"
@@ -20,6 +21,7 @@ typedef struct {
   const Index *index;
   guint64 index_blocks; /* of 4096 bytes: the size of its file */
   Data *data;
+  Ahead *ahead; /* or NULL; serve_run() sets it, as threads do not outlive a fork */
   Ids ids;
   guint64 *counters;  /* SERVE_COUNTERS of them, or NULL */
   gboolean is_broken; /* answer all with EIO: the index cannot be read without dying of it */
@@ -27,5 +29,5 @@ typedef struct {
 
 /* Serves through the @n_fds descriptors (clones of @channel's), one thread each, until the
  * filesystem is unmounted. FALSE with @error when serving failed. */
-gboolean serve_run(const Server *server, const Channel *channel, const int *fds, gsize n_fds,
+gboolean serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds,
                    GError **error);
