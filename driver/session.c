@@ -64,6 +64,20 @@ session_keep(Session *session, char *text)
   return text;
 }
 
+/* Fetches a path that the store lacks, if that is wanted, and looks at it again. A path that turns
+ * out to be another than the reference says is left to the garbage collector. */
+static gboolean
+session_fetch_reference(Session *session, const Reference *reference, const char *link,
+                        GError **error)
+{
+  if (!store_substitute(reference->store_path, link, error))
+    return FALSE;
+  if (trust_check_reference(session->cache, reference, error))
+    return TRUE;
+  store_remove_root(link);
+  return FALSE;
+}
+
 /* A reference is followed only if it is trusted, and its path is kept from the garbage collector
  * before its files are used. */
 static gboolean
@@ -71,9 +85,17 @@ session_follow_reference(Session *session, const StackLayer *layer, GError **err
 {
   g_autofree char *link = g_build_filename(layer->home, layer->id, SESSION_GC_LINK, NULL);
 
-  return session_get_cache(session, error) &&
-         trust_check_reference(session->cache, layer->reference, error) &&
-         store_add_root(layer->reference->store_path, link, error);
+  const Settings *settings = settings_get(error);
+  g_autoptr(GError) local = NULL;
+  if (!settings || !session_get_cache(session, error))
+    return FALSE;
+  if (trust_check_reference(session->cache, layer->reference, &local))
+    return store_add_root(layer->reference->store_path, link, error);
+  if (g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_NOT_FOUND) &&
+      strcmp(settings->substitute, "true") == 0)
+    return session_fetch_reference(session, layer->reference, link, error);
+  g_propagate_error(error, g_steal_pointer(&local));
+  return FALSE;
 }
 
 /* What @layer is, apart from where: the same text as long as its content is the same. Layers are

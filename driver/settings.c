@@ -16,6 +16,8 @@ typedef enum {
   SETTINGS_TEXT,
   SETTINGS_PATH, /* must be absolute */
   SETTINGS_SIZE, /* as util_parse_size() reads it */
+  SETTINGS_BOOLEAN,
+  SETTINGS_SECONDS,
 } SettingsKind;
 
 static const struct {
@@ -29,6 +31,9 @@ static const struct {
     {"cache", "NIXSTORE_CACHE", G_STRUCT_OFFSET(Settings, cache), SETTINGS_PATH},
     {"cache_limit", "NIXSTORE_CACHE_LIMIT", G_STRUCT_OFFSET(Settings, cache_limit), SETTINGS_SIZE},
     {"nix_store", "NIXSTORE_NIX_STORE", G_STRUCT_OFFSET(Settings, nix_store), SETTINGS_TEXT},
+    {"substitute", "NIXSTORE_SUBSTITUTE", G_STRUCT_OFFSET(Settings, substitute), SETTINGS_BOOLEAN},
+    {"substitute_timeout", "NIXSTORE_SUBSTITUTE_TIMEOUT",
+     G_STRUCT_OFFSET(Settings, substitute_timeout), SETTINGS_SECONDS},
 };
 
 /* Where each value comes from; as long-lived as the settings. */
@@ -66,6 +71,14 @@ settings_set(Settings *settings, gsize i, const char *value, const char *where, 
   if (settings_keys[i].kind == SETTINGS_SIZE && !util_parse_size(value, &size))
     return util_error(error, NIXSTORE_ERROR_INVALID,
                       "%s: %s must be a number of bytes, perhaps with K, M, G or T, not `%s'",
+                      where, settings_keys[i].key, value);
+  if (settings_keys[i].kind == SETTINGS_BOOLEAN && strcmp(value, "true") != 0 &&
+      strcmp(value, "false") != 0)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be true or false, not `%s'",
+                      where, settings_keys[i].key, value);
+  if (settings_keys[i].kind == SETTINGS_SECONDS &&
+      !g_ascii_string_to_unsigned(value, 10, 1, G_MAXINT, NULL, NULL))
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be a number of seconds, not `%s'",
                       where, settings_keys[i].key, value);
   if (settings_keys[i].kind == SETTINGS_PATH && *value != '/')
     return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be an absolute path, not `%s'",
@@ -154,6 +167,8 @@ settings_read(GError **error)
 
   settings->mode = g_strdup("auto");
   settings->nix_store = g_strdup("nix-store");
+  settings->substitute = g_strdup("false");
+  settings->substitute_timeout = g_strdup("300");
   settings->cache_limit = g_strdup("8G");
   settings->cache = settings_process_is_root()
                         ? g_strdup(LOCALSTATEDIR "/cache/nixstore")

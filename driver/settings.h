@@ -13,6 +13,8 @@ typedef struct {
   char *store;     /* the store's directory; NULL: NIX_STORE_DIR or /nix/store */
   char *cache;     /* index cache; root: /var/cache/nixstore, else $XDG_CACHE_HOME/nixstore */
   char *nix_store; /* the program nix-store: name or path */
+  char *substitute; /* "true" or "false": may a mount fetch a path that is missing? */
+  char *substitute_timeout; /* seconds that this may take, a decimal number */
   char *cache_limit; /* what all indexes may take, as util_parse_size() reads it; "0": anything */
 } Settings;
 

@@ -61,14 +61,16 @@ store_path_check(const char *path, GError **error)
   return TRUE;
 }
 
-/* Our caller may have blocked signals for threads of its own; and Nix should not outlive it. */
+/* Our caller may have blocked signals for threads of its own; and Nix should not outlive it, nor
+ * @seconds (0: for ever): the alarm stays set in the program that is run. */
 static void
-child_setup(gpointer unused)
+child_setup(gpointer seconds)
 {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  alarm(GPOINTER_TO_UINT(seconds));
 }
 
 /* @text without terminal colours (ECMA-48 control sequences), which Nix prints into pipes as well.
@@ -108,8 +110,8 @@ nix_message(const char *text)
 }
 
 static gboolean
-nix_spawn(const char *const *arguments, char **ret_output, char **ret_errors, int *ret_status,
-          GError **error)
+nix_spawn(const char *const *arguments, guint seconds, char **ret_output, char **ret_errors,
+          int *ret_status, GError **error)
 {
   const Settings *settings = settings_get(error);
   if (!settings)
@@ -120,8 +122,8 @@ nix_spawn(const char *const *arguments, char **ret_output, char **ret_errors, in
   for (; *arguments; arguments++)
     g_ptr_array_add(argv, (char *)*arguments);
   g_ptr_array_add(argv, NULL);
-  if (g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH, child_setup, NULL,
-                   ret_output, ret_errors, ret_status, &local))
+  if (g_spawn_sync(NULL, (char **)argv->pdata, NULL, G_SPAWN_SEARCH_PATH, child_setup,
+                   GUINT_TO_POINTER(seconds), ret_output, ret_errors, ret_status, &local))
     return TRUE;
   if (g_error_matches(local, G_SPAWN_ERROR, G_SPAWN_ERROR_NOENT))
     return util_error(error, NIXSTORE_ERROR_NOT_FOUND,
@@ -138,7 +140,7 @@ nix_run(const char *const *arguments, const char *path, const char *what, GError
   g_autofree char *output = NULL;
   g_autofree char *errors = NULL;
   int status;
-  if (!nix_spawn(arguments, &output, &errors, &status, error))
+  if (!nix_spawn(arguments, 0, &output, &errors, &status, error))
     return NULL;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
     return g_strstrip(g_steal_pointer(&output));
@@ -350,6 +352,40 @@ store_add_root(const char *path, const char *link, GError **error)
   sync_parent(link);
   sync_parent(registered);
   return TRUE;
+}
+
+gboolean
+store_substitute(const char *path, const char *link, GError **error)
+{
+  /* A cache that did not have the path a minute ago may have it now. */
+  const char *arguments[] = {
+      "--realise", path,       "--add-root",      link, "--indirect", "--max-jobs",
+      "0",         "--option", "connect-timeout", "10", "--option",   "narinfo-cache-negative-ttl",
+      "0",         NULL};
+  const Settings *settings = settings_get(error);
+  g_autofree char *output = NULL;
+  g_autofree char *errors = NULL;
+  guint64 seconds = 0;
+  int status;
+  if (!settings || !store_path_check(path, error))
+    return FALSE;
+  g_ascii_string_to_unsigned(settings->substitute_timeout, 10, 1, G_MAXINT, &seconds, NULL);
+  if (!nix_spawn(arguments, (guint)seconds, &output, &errors, &status, error))
+    return FALSE;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    return TRUE;
+  unlink(link);
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+    return util_error(error, NIXSTORE_ERROR_FAILED,
+                      "fetch %s: not done after %u seconds (substitute_timeout): fetch it, as with "
+                      "`nix-copy-closure --from HOST %s'",
+                      path, (guint)seconds, path);
+  g_autofree char *message = nix_message(errors);
+  return util_error(error, NIXSTORE_ERROR_NOT_FOUND,
+                    "the image's files are not to be had: %s is neither in the Nix store nor can "
+                    "Nix fetch it from its substituters (%s): copy it, as with `nix-copy-closure "
+                    "--from HOST %s'",
+                    path, message, path);
 }
 
 void
