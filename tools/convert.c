@@ -2,12 +2,14 @@
 #include "config.h"
 
 #include "command.h"
+#include "convert.h"
 #include "image.h"
 #include "import.h"
 #include "layer.h"
 #include "manifest.h"
 #include "output.h"
 #include "progress.h"
+#include "replace.h"
 #include "source.h"
 #include "stage.h"
 #include "store.h"
@@ -25,6 +27,8 @@ static char *option_platform;
 static char *option_max_size;
 static char *option_tag;
 static gboolean option_import;
+static gboolean option_replace;
+static gboolean option_pulled;
 static gboolean option_json;
 
 static const GOptionEntry convert_options[] = {
@@ -39,6 +43,10 @@ static const GOptionEntry convert_options[] = {
      "Register the image with Podman, as `nixstore import' does", NULL},
     {"tag", 't', 0, G_OPTION_ARG_STRING, &option_tag,
      "With --import: what the image is called in Podman [localhost/NAME:latest]", "NAME[:TAG]"},
+    {"replace", 0, 0, G_OPTION_ARG_NONE, &option_replace,
+     "SOURCE is an image that Podman has: convert it, and give its names to the result", NULL},
+    {"pulled", 0, 0, G_OPTION_ARG_NONE, &option_pulled,
+     "With --replace, without SOURCE: every image whose name is of a registry", NULL},
     {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print the result as a JSON object", NULL},
     {0},
 };
@@ -177,6 +185,72 @@ print_result(const Source *source, const char *name, const char *store_path, con
   output_json(object);
 }
 
+char *
+convert_image(const char *spec, const char *name, guint64 max_size, GError **error)
+{
+  g_autoptr(Source) source = open_source(spec, max_size, error);
+  g_autoptr(Stage) stage = NULL;
+
+  return source != NULL ? convert_source(source, name, max_size, &stage, error) : NULL;
+}
+
+static gboolean
+replace_one(const char *image, guint64 max_size, GError **error)
+{
+  g_autoptr(Replacement) result = replace_image(image, option_name, max_size, error);
+  g_autoptr(json_t) object = NULL;
+
+  if (result == NULL)
+    return FALSE;
+  if (result->store_path == NULL) {
+    command_note("%s stands on the Nix store already", result->name);
+    return TRUE;
+  }
+  command_note("%s is %.12s now; `podman image prune' frees what the old image %.12s takes",
+               result->name, result->image_id, result->old_id);
+  if (!option_json) {
+    printf("%s\n", result->store_path);
+    return TRUE;
+  }
+  object = json_object();
+  json_object_set_new(object, "storePath", output_json_text(result->store_path));
+  json_object_set_new(object, "image", output_json_text(result->name));
+  json_object_set_new(object, "id", output_json_text(result->image_id));
+  json_object_set_new(object, "replaced", output_json_text(result->old_id));
+  output_json(object);
+  return TRUE;
+}
+
+/* One that cannot be replaced is no reason to leave the others. */
+static gboolean
+replace_pulled(guint64 max_size, GError **error)
+{
+  g_auto(GStrv) images = replace_list_pulled(error);
+  guint failed = 0;
+
+  for (char **image = images; image != NULL && *image != NULL; image++) {
+    g_autoptr(GError) local = NULL;
+    if (!replace_one(*image, max_size, &local)) {
+      command_note("%s", local->message);
+      failed++;
+    }
+  }
+  if (failed > 0)
+    return util_error(error, NIXSTORE_ERROR_FAILED, "%u of %u images stay as they were", failed,
+                      g_strv_length(images));
+  return images != NULL;
+}
+
+static gboolean
+replace_run(const char *image, guint64 max_size, GError **error)
+{
+  if (option_import || option_platform != NULL || option_tag != NULL)
+    return command_error_usage(error, "--import, --platform and --tag do not go with --replace");
+  if (option_pulled != (image == NULL) || (option_pulled && option_name != NULL))
+    return command_error_usage(error, "--replace takes an image, or --pulled and no name");
+  return option_pulled ? replace_pulled(max_size, error) : replace_one(image, max_size, error);
+}
+
 static gboolean
 convert_run(char **arguments, int n_arguments, GError **error)
 {
@@ -195,6 +269,11 @@ convert_run(char **arguments, int n_arguments, GError **error)
                                "--name: `%s' is no name for the Nix store: letters, digits and "
                                "+-._?=, not starting with a dot",
                                option_name);
+  if (option_replace)
+    return replace_run(arguments[0], max_size, error);
+  if (option_pulled || n_arguments == 0)
+    return command_error_usage(error,
+                               option_pulled ? "--pulled is for --replace" : "a SOURCE is missing");
   source = open_source(arguments[0], max_size, error);
   if (source == NULL)
     return FALSE;
@@ -215,7 +294,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
 
 const Command command_convert = {
     .name = "convert",
-    .arguments = "SOURCE",
+    .arguments = "SOURCE | --replace IMAGE | --replace --pulled",
     .summary = "Collapse a container image into one path of the Nix store",
     .description =
         "Reads the image SOURCE, applies its layers and adds the file tree that they make to the\n"
@@ -225,7 +304,7 @@ const Command command_convert = {
         "  dir:DIRECTORY                   docker://IMAGE           containers-storage:IMAGE",
     .options = convert_options,
     .podman = TRUE,
-    .min_arguments = 1,
+    .min_arguments = 0,
     .max_arguments = 1,
     .run = convert_run,
 };

@@ -11,6 +11,9 @@
 #   localhost/mixed:1  an ordinary layer above that
 #   localhost/plain:1  ordinary in ours too
 
+# shellcheck source=small.sh
+. "$SRCDIR/test/podman/small.sh"
+
 # beside_setup: the ways into Podman in $WAYS, and the images in each.
 beside_setup() {
   tap_need nix-store
@@ -24,9 +27,9 @@ beside_setup() {
   # Ranges for --userns=auto, and none of the machine's.
   printf 'containers:500000:1000000\nroot:100000:65536\n' >"$T/subid"
   mount --bind "$T/subid" /etc/subuid && mount --bind "$T/subid" /etc/subgid || tap_bail "cannot mount on /etc/subuid"
-  local source path way
-  source=$(image debian-base) || tap_skip_all "debian-base cannot be made here"
-  path=$("$NIXSTORE" convert "$source" --name base) || tap_bail "convert failed"
+  local source path way # a name of our own: Nix looks for paths in use in all processes
+  source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
+  path=$("$NIXSTORE" convert "$source" --name "beside-${T##*.}") || tap_bail "convert failed"
   STORE_PATH=$path
   mkdir -p "$T/mixed" "$T/scenes"
   printf 'FROM localhost/base:1\nRUN rm /etc/motd && mkdir /mixed && echo mixed >/mixed/file\n' >"$T/mixed/Containerfile"
@@ -76,12 +79,15 @@ scene_run() {
 }
 
 # scene FUNCTION KINDS DESCRIPTION: KINDS are names of images, without
-# localhost/ and :1. The mount program is there for the first kind alone, and for
-# all with NIXSTORE_TEST_LONG; SCENES names the only ones to be played.
+# localhost/ and :1; of KIND/driver the mount program is spared, and of all but the
+# first, unless NIXSTORE_TEST_LONG is set. SCENES names the only ones to be played.
 scene() {
   local scene=$1 kinds=$2 what=$3 kind stock way ways=$WAYS
   [[ " ${SCENES-$scene} " = *" $scene "* ]] || return 0
   for kind in $kinds; do
+    [ "${kind%/driver}" = "$kind" ] || ways=nixstore
+    [ -z "${NIXSTORE_TEST_LONG-}" ] && [ "$WAYS" != mountprogram ] || ways=$WAYS
+    kind=${kind%/driver}
     # To stock Podman base and plain are the same.
     stock=${kind/plain/base}
     if ! scene_run overlay "$stock" "$scene"; then
@@ -95,7 +101,7 @@ scene() {
         tap_not_ok "$way, $kind: $what" "$(tail -n 5 "$T/scenes/$scene.$way.$kind"; tail -n 10 "$T/scenes/$scene.$way.$kind.err")"
       fi
     done
-    [ -n "${NIXSTORE_TEST_LONG-}" ] || [ "$WAYS" = mountprogram ] || ways=nixstore
+    ways=nixstore
   done
 }
 

@@ -5,12 +5,13 @@
 # is allowed, and otherwise fails with a line that names the path.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
+. "$SRCDIR/test/podman/small.sh"
 tap_need nix nix-store docker-registry python3 curl
 tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
 podman_ways
-source=$(image debian-base) || tap_skip_all "debian-base cannot be made here"
+source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
 path=$("$NIXSTORE" convert "$source" --name "registry-${T##*.}") || tap_bail "convert failed"
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

@@ -152,18 +152,18 @@ various() {
   p start -a z; p container clone z z2 >/dev/null; p start -a z2; p diff z2 | grep five
   p rm -v z z2 >/dev/null
   fails p run --rm "$IMAGE" /no/such/program; fails p run --rm "$IMAGE" /etc
-  p run --rm --timezone UTC --umask 077 "$IMAGE" sh -c 'touch /u; stat -c %a /u'
+  p run --rm --tz UTC --umask 077 "$IMAGE" sh -c 'touch /u; stat -c %a /u'
 }
 
-scene life 'base mixed plain' 'create, init, start, exec, pause, restart, rename, stop, kill, wait, logs, diff, prune'
-scene execs 'base' 'exec: user, directory, environment, input, status, detached; top'
-scene copies 'base mixed' 'cp both ways: files, directories, tar streams, between containers, stopped and running'
+scene life 'base plain' 'create, init, start, exec, pause, restart, rename, stop, kill, wait, logs, diff, prune'
+scene execs 'base/driver' 'exec: user, directory, environment, input, status, detached; top'
+scene copies 'base' 'cp both ways: files, directories, tar streams, between containers, stopped and running'
 scene read_only 'base' '--read-only, --read-only-tmpfs, --tmpfs'
-scene volumes 'base' 'volumes: copied up from the image, nocopy, --volumes-from, tmpfs, export'
+scene volumes 'mixed/driver' 'volumes: copied up from the image, nocopy, --volumes-from, tmpfs, export'
 scene image_mounts 'base mixed' '--mount type=image, :O'
 scene rootfs 'base' '--rootfs, with :O'
-scene secrets 'base' 'secrets, and none in what is committed'
-scene inits 'base' '--init'
-scene security 'base' '--cap-drop, seccomp, label options, masks, privileged, groups'
-scene various 'base plain' 'names, devices, health, cidfile, anonymous volumes, sizes, mount, export, clone'
+scene secrets 'base/driver' 'secrets, and none in what is committed'
+scene inits 'base/driver' '--init'
+scene security 'base/driver' '--cap-drop, seccomp, label options, masks, privileged, groups'
+scene various 'base/driver' 'names, devices, health, cidfile, anonymous volumes, sizes, mount, export, clone'
 beside_done

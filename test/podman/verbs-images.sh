@@ -62,7 +62,7 @@ transports() {
   p run --name change "$IMAGE" sh -c 'echo pushed >/pushed'
   p commit -q change localhost/pushed:1 >/dev/null
   p rm change >/dev/null
-  for to in "dir:$PWD/dir" "oci:$PWD/oci:1" "docker-archive:$PWD/d.tar:localhost/pushed:1" "oci-archive:$PWD/o.tar:localhost/pushed:1"; do
+  for to in "dir:$PWD/dir" "oci:$PWD/oci:1"; do
     p push -q localhost/pushed:1 "$to"
     p rmi localhost/pushed:1 >/dev/null
     p tag "$(p pull -q "$to" | tail -n 1)" localhost/pushed:1
@@ -124,13 +124,13 @@ mounts() {
   p image mount | wc -l
 }
 
-scene names 'base mixed' 'tag, untag, exists, inspect, images with filters'
-scene looks 'base mixed' 'history, tree, diff, inspect'
+scene names 'base/driver' 'tag, untag, exists, inspect, images with filters'
+scene looks 'base' 'history, tree, diff, inspect'
 scene in_use 'base' 'rmi of an image that a container uses'
-scene archives 'base mixed' 'commit, save and load in all formats, several images'
-scene transports 'base plain' 'push and pull: dir, oci, archives'
-scene flattened 'base mixed' 'export and import'
-scene removal 'base mixed' 'dangling images, prune, rmi by name'
-scene manifests 'base' 'manifest lists'
+scene archives 'base/driver mixed' 'commit, save and load in all formats, several images'
+scene transports 'mixed/driver' 'push and pull: dir, oci'
+scene flattened 'base' 'export and import'
+scene removal 'base/driver mixed' 'dangling images, prune, rmi by name'
+scene manifests 'base/driver' 'manifest lists'
 scene mounts 'base mixed' 'image mount'
 beside_done

@@ -146,14 +146,14 @@ PY
   trap - EXIT
 }
 
-scene userns 'base mixed plain' 'user namespaces: --uidmap, auto, keep-id, nomap, by name, of a container, commit'
-scene pods 'base' 'pods'
-scene kube 'base' 'generate kube, kube play, kube down'
-scene units 'base' 'generate systemd, checked by systemd'
-scene tidy 'base' 'system df, prune, migrate, renumber'
-scene updates 'base' 'auto-update'
+scene userns 'base' 'user namespaces: --uidmap, auto, keep-id, nomap, by name, of a container, commit'
+scene pods 'base/driver' 'pods'
+scene kube 'base/driver' 'generate kube, kube play, kube down'
+scene units 'base/driver' 'generate systemd, checked by systemd'
+scene tidy 'base/driver' 'system df, prune, migrate, renumber'
+scene updates 'base/driver' 'auto-update'
 if python3 -c 'import docker' 2>/dev/null; then
-  scene service 'base mixed' 'system service: curl, the docker client, podman --remote'
+  scene service 'base/driver' 'system service: curl, the docker client, podman --remote'
 else
   tap_skip 'system service' 'python3-docker is not installed'
 fi

@@ -1,0 +1,173 @@
+#!/bin/bash
+# timeout: 600
+# SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do, and the
+# power switched off: the next start works, and at the end nothing is left.
+# NIXSTORE_CRASH_ROUNDS: rounds for each way (16); NIXSTORE_CRASH_SEED.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$SRCDIR/test/podman/small.sh"
+tap_need nix-store python3 mkfs.ext4
+tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
+nix_private
+podman_setup
+podman_ways
+source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
+# Nix looks for paths in use in all processes of the machine: hence a path of our own.
+path=$("$NIXSTORE" convert "$source" --name "crash-${T##*.}") || tap_bail "convert failed"
+rounds=${NIXSTORE_CRASH_ROUNDS:-16}
+RANDOM=${NIXSTORE_CRASH_SEED:-$$}
+tap_diag "NIXSTORE_CRASH_SEED=${NIXSTORE_CRASH_SEED:-$$}"
+
+# nixstore-mount, which is killed when it has run for as long as $T/kill says.
+real_mount=$NIXSTORE_MOUNT
+NIXSTORE_MOUNT=$T/mount
+cat >"$NIXSTORE_MOUNT" <<END
+#!/bin/bash
+[ -e "$T/kill" ] || exec "$real_mount" "\$@"
+"$real_mount" "\$@" & pid=\$!
+sleep "\$(cat "$T/kill")"
+kill -9 \$pid 2>/dev/null
+wait \$pid
+END
+chmod +x "$NIXSTORE_MOUNT"
+
+p() { "podman_$way" "$@"; }
+moment() { printf '0.%03d' $((RANDOM % $1)); }
+
+# What is done, of which each may be broken off anywhere.
+act() {
+  case $1 in
+    run) p run --name k --network=none base:1 sh -c 'echo x >/etc/x; sleep 0.2' ;;
+    detached) p run -d --name k --network=none base:1 sleep 1000 ;;
+    rm) p rm -f -t 0 k2 ;;
+    commit) p commit -q k2 localhost/committed:1 ;;
+    diff) p diff k2 ;;
+    exec) p start k2 && p exec k2 touch /touched ;;
+    mount) p image mount base:1 ;;
+    import) nixstore_for "$way" import "$path" --name localhost/again:1 ;;
+  esac
+}
+acts=(run detached rm commit diff exec mount import)
+
+# The first call after a crash may find out, as with stock Podman; the second works.
+works() {
+  [ "$(p run --rm --network=none base:1 stat -c '%a %u:%g' /etc/shadow 2>"$T/first")" = '640 0:42' ] ||
+    [ "$(p run --rm --network=none base:1 stat -c '%a %u:%g' /etc/shadow)" = '640 0:42' ]
+}
+
+clean() {
+  p rm -f -a -t 0 >/dev/null 2>&1
+  p image umount -a >/dev/null 2>&1
+  p rm -f -a -i -t 0 >/dev/null 2>&1
+  [ -z "$(p ps -aq)" ]
+}
+
+round() {
+  local what=$1 victim=$2 pid
+  p create --name k2 --network=none base:1 sh -c 'echo y >/etc/y; sleep 1000' >/dev/null || return
+  case $victim in
+    mount) moment 40 >"$T/kill"; act "$what" >/dev/null 2>&1; rm "$T/kill" ;;
+    conmon)
+      act "$what" >/dev/null 2>&1 & pid=$!
+      sleep "$(moment 600)"
+      # conmon's command line names the storage.
+      pkill -9 -f "^[^ ]*conmon .*$T/p/" || :
+      wait $pid
+      ;;
+    podman)
+      # setsid: the process group is Podman's, and conmon is not of it.
+      (export -f p act podman_at nixstore_for podman_nixstore podman_mountprogram 2>/dev/null
+        act "$what") >/dev/null 2>&1 & pid=$!
+      sleep "$(moment 600)"
+      pkill -9 -P $pid
+      kill -9 $pid 2>/dev/null
+      wait $pid 2>/dev/null
+      ;;
+  esac
+  works && { clean || clean; }
+}
+
+storage() { case $way in nixstore) echo "$T/p/nixstore" ;; mountprogram) echo "$T/p/mp" ;; esac; }
+
+for way in $WAYS; do
+  nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
+  p run --rm --network=none base:1 true
+  leak_mark
+  failed=()
+  for ((i = 0; i < rounds; i++)); do
+    what=${acts[RANDOM % ${#acts[@]}]}
+    for victim in podman conmon mount; do
+      case $victim:$what in conmon:rm | conmon:commit | conmon:diff | conmon:mount | conmon:import | mount:import) continue ;; esac
+      round "$what" "$victim" >"$T/round" 2>&1 </dev/null || { failed+=("round $i: $victim killed in $what: $(tail -n 3 "$T/round")"); clean; }
+    done
+  done
+  is "$way: $rounds rounds of SIGKILL to podman, conmon and nixstore-mount: the next start works" "${failed[*]-}" ""
+  p rmi -f localhost/committed:1 localhost/again:1 >/dev/null 2>&1
+  p image prune -f >/dev/null 2>&1
+  # Podman's own temporary files do not go with it.
+  rm -rf "$TMPDIR"/*
+  assert_nothing_left "$way: nothing is left"
+  check "$way: rmi" p rmi base:1
+  is "$way: no layer is left" "$(find "$(storage)/root" -mindepth 3 -maxdepth 3 -name diff | wc -l)" 0
+  nix-store --gc >"$T/gc.log" 2>&1
+  check "$way: the path is collected" test ! -e "$path"
+  "$NIXSTORE" convert "$source" --name "crash-${T##*.}" >/dev/null
+done
+
+# ---- power off: ext4 shut down without its journal flushed, as XFS's and ext4's own tests do
+power_off() {
+  python3 - "$1" <<'END'
+import fcntl, os, struct, sys
+EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+END
+}
+disk_up() { mount -o loop "$T/disk.img" "$T/p" && mount --bind "$T/p/nix" /nix; }
+everything_down() {
+  local i
+  for i in $(test_processes); do kill -9 "$i"; done 2>/dev/null
+  for i in $(pgrep -f "$NIXSTORE_TEST_ID.*sleep" ) ; do :; done
+  umount -R "$RUNROOTS" 2>/dev/null
+  mounts_beneath "$T/p" | grep -v "^$T/p$" | while read -r i; do umount -l "$i"; done
+  umount -l /nix
+  umount "$T/p" || { sleep 1; umount -l "$T/p"; }
+  # What was in /run is gone when the machine comes up.
+  rm -rf "$T/var/run"/*/* "$T/var$RUNROOTS"/*
+  mount --bind "$T/var$RUNROOTS" "$RUNROOTS" 2>/dev/null
+}
+truncate -s 2G "$T/disk.img"
+mkfs.ext4 -q -E lazy_itable_init=1 "$T/disk.img" || tap_bail "mkfs.ext4 failed"
+for way in $WAYS; do
+  rm -rf "$T/p"/*
+done
+umount /nix
+mount -o loop "$T/disk.img" "$T/p" && mkdir -p "$T/p/nix" "$T/p/cache" && mount --bind "$T/p/nix" /nix || tap_bail "cannot mount"
+export NIXSTORE_CACHE=$T/p/cache
+nix-store --init
+"$NIXSTORE" convert "$source" --name "crash-${T##*.}" >/dev/null || tap_bail "convert failed"
+for way in $WAYS; do
+  for moment in 0.1 0.4 0.9; do
+    for what in run import; do
+      # sync: what is older than this is on the disk, as it is a minute later.
+      p rmi -a -f >/dev/null 2>&1; sync
+      [ "$what" = import ] || { nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null; }
+      case $what in
+        run) p run -d --network=none base:1 sh -c 'while echo x >>/etc/x; do :; done' >/dev/null 2>&1 & ;;
+        import) nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null 2>&1 & ;;
+      esac
+      sleep "$moment"
+      power_off "$T/p"
+      everything_down >/dev/null 2>&1
+      disk_up || tap_bail "the disk does not mount again"
+      if [ "$what" = import ]; then
+        check "$way: power off $moment s after import began: import again" \
+          nixstore_for "$way" import "$path" --name localhost/base:1
+      fi
+      check "$way: power off $moment s after $what began: it runs" works
+      check "$way: and its containers go" clean
+    done
+  done
+done
+for way in $WAYS; do p rmi -a -f >/dev/null 2>&1; done
+everything_down >/dev/null 2>&1
+tap_done

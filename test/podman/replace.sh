@@ -1,0 +1,99 @@
+#!/bin/bash
+# timeout: 300
+# nixstore convert --replace: an ordinary image becomes Nix-backed under its names. Its
+# containers notice nothing, prune frees it, and what interrupts it changes nothing.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$SRCDIR/test/podman/small.sh"
+tap_need nix-store skopeo
+tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
+nix_private
+podman_setup
+podman_ways
+source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
+# Nix looks for paths in use in all processes of the machine: hence names of our own.
+name=replace-$(tr 'A-Z' 'a-z' <<<"${T##*.}")
+skopeo copy -q --format v2s2 "$source" "docker-archive:$T/docker.tar:registry.example/x:1" || tap_bail "skopeo failed"
+
+stat_shadow() { "podman_$way" run --rm --network=none "$1" stat -c '%a %u:%g' /etc/shadow; }
+id_of() { "podman_$way" image inspect -f '{{.Id}}' "$1"; }
+store_path() { nixstore_for "$way" list | awk -v n="$1" '$1 == n { print $NF }'; }
+replace() { nixstore_for "$way" convert --replace "$@"; }
+
+for way in $WAYS; do
+  old=$("podman_$way" pull -q "$source" | tail -n 1)
+  "podman_$way" tag "$old" "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3"
+  "podman_$way" run -d --name before --network=none "registry.example/$name:1" sleep 1000 >/dev/null
+  leak_mark
+
+  # Killed before the names change hands: nothing has changed.
+  for signal in TERM KILL; do
+    for delay in 0.3 1; do
+      replace "$old" >"$T/killed.out" 2>&1 &
+      pid=$!
+      sleep "$delay"
+      kill -$signal $pid 2>/dev/null
+      wait $pid 2>/dev/null
+      if ! "podman_$way" image exists "registry.example/$name:2"; then
+        tap_not_ok "$way: killed by $signal after $delay s: the names are there"
+      elif [ "$(id_of "registry.example/$name:2")" != "$old" ]; then
+        tap_skip "$way: killed by $signal after $delay s" "it was done before"
+      else
+        is "$way: killed by $signal after $delay s: it runs" "$(stat_shadow "registry.example/$name:1")" "640 0:42"
+      fi
+    done
+  done
+
+  check "$way: replace, by one of its names" replace -q "registry.example/$name:1"
+  path=$OUT
+  is "$way: the path of the image converted from elsewhere" \
+    "$("$NIXSTORE" convert -q "$source" --name "$(sed 's,.*/[^-]*-,,' <<<"$path")")" "$path"
+  for n in "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3"; do
+    is "$way: ${n/$name/NAME} is on the store" "$(store_path "$n")" "$path"
+  done
+  is "$way: it runs" "$(stat_shadow "registry.example/$name:2")" "640 0:42"
+  is "$way: no other name is left" "$("podman_$way" images --format '{{.Repository}}' | grep -c nixstore-replace)" 0
+  is "$way: the config's digest is the old ID" \
+    "$(sha256sum <"$path/config.json" | cut -d ' ' -f 1)" "${old#sha256:}"
+
+  is "$way: a container of the old image goes on" "$("podman_$way" exec before stat -c '%a %u:%g' /etc/shadow)" "640 0:42"
+  "podman_$way" image prune -f >/dev/null
+  check "$way: prune leaves what it uses" "podman_$way" image exists "$old"
+  "podman_$way" stop -t 0 before >/dev/null
+  is "$way: starts again" "$("podman_$way" start before && "podman_$way" exec before cat /etc/debian_version)" \
+    "$(echo before; cat "$path/rootfs/etc/debian_version")"
+  "podman_$way" rm -f -t 0 before >/dev/null
+  "podman_$way" image prune -f >/dev/null
+  is "$way: then prune frees it" "$("podman_$way" image exists "$old"; echo $?)" 1
+  is "$way: the layers too" "$(($(du -sk "$T/p/${way/mountprogram/mp}/root/${way/mountprogram/overlay}" | cut -f 1) < 2000))" 1
+
+  check "$way: again: there is nothing to do" replace "registry.example/$name:1"
+  like "$way: and it says so" "$OUT" 'stands on the Nix store already'
+  check_fails "$way: an image that is not there" 1 'no such image|image not known' replace nosuch
+  is "$way: it runs as before" "$(stat_shadow "registry.example/$name:1")" "640 0:42"
+  "podman_$way" rmi "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3" >/dev/null
+
+  # All that were pulled; Docker's format too, in which the config is another.
+  docker=$("podman_$way" load -q -i "$T/docker.tar" | sed 's/.*: *//')
+  docker=$(id_of "$docker")
+  "podman_$way" tag "$docker" "registry.example/$name:4"
+  "podman_$way" tag "$("podman_$way" pull -q "$source" | tail -n 1)" localhost/ordinary:1
+  check "$way: --pulled" replace --pulled
+  like "$way: took what came from a registry" "$(store_path "registry.example/$name:4")" '^/nix/store/'
+  is "$way: in its own format" "$(sha256sum <"$(store_path "registry.example/$name:4")/config.json" | cut -d ' ' -f 1)" "$docker"
+  is "$way: and left what did not" "$(store_path localhost/ordinary:1)" ""
+  is "$way: again: nothing" "$(replace --pulled 2>&1)" ""
+  is "$way: they run" "$(stat_shadow "registry.example/$name:4"; stat_shadow localhost/ordinary:1)" "640 0:42
+640 0:42"
+  "podman_$way" rmi -a -f >/dev/null
+  nix-store --gc >"$T/gc.log" 2>&1
+  check "$way: nothing holds the path" test ! -e "$path"
+  assert_nothing_left "$way: nothing is left"
+done
+
+check_fails "usage: an image or --pulled" 2 'takes an image, or --pulled' "$NIXSTORE" convert --replace
+check_fails "usage: no --import" 2 'do not go with --replace' "$NIXSTORE" convert --replace --import x
+check_fails "stock Podman on overlay could not run it" 1 'without a mount program' \
+  env PATH="$PATH" "$NIXSTORE" convert --replace --podman "$PODMAN" --root "$T/p/overlay/root" --runroot "$RUNROOTS/overlay" \
+  --storage-driver overlay "$(podman_overlay tag "$(podman_overlay pull -q "$source" | tail -n 1)" localhost/o:1; echo localhost/o:1)"
+tap_done

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "replace.h"
+
+#include <string.h>
+
+#include "command.h"
+#include "convert.h"
+#include "import.h"
+#include "podman.h"
+#include "scratch.h"
+#include "source.h"
+#include "util.h"
+
+/* What the image is called while its names still lead to the old one: loading takes a name away
+ * from whoever had it. */
+#define REPLACE_NAME "localhost/nixstore-replace:%.12s"
+#define REPLACE_LOCAL "localhost/"
+
+void
+replacement_free(Replacement *replacement)
+{
+  if (!replacement)
+    return;
+  g_free(replacement->name);
+  g_free(replacement->old_id);
+  g_free(replacement->store_path);
+  g_free(replacement->image_id);
+  g_free(replacement);
+}
+
+/* Whether a layer of @image is a reference. */
+static gboolean
+stands_on_store(const PodmanImage *image, gboolean *ret_stands, GError **error)
+{
+  Reference *reference = NULL;
+  if (!podman_image_reference(image, &reference, error))
+    return FALSE;
+  *ret_stands = reference != NULL;
+  reference_free(reference);
+  return TRUE;
+}
+
+static gboolean
+check_replaceable(const PodmanImage *image, GError **error)
+{
+  if (!image->names[0])
+    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+                      "the image %.12s has no name that could be given to another: give it one "
+                      "with `podman tag'",
+                      image->id);
+  if (!image->diffs[0] || !podman_can_mount(image))
+    return util_error(
+        error, NIXSTORE_ERROR_UNSUPPORTED,
+        "Podman's storage driver here is %s without a mount program, which cannot run "
+        "images out of the Nix store: see nixstore-mount(8)",
+        image->driver);
+  return TRUE;
+}
+
+/* Saves @image in the format of its manifest: only then does its config, of which its ID is the
+ * digest, stay what it is. Returns the archive as source.h names it. */
+static char *
+save_image(const PodmanImage *image, const Scratch *scratch, GError **error)
+{
+  const char *inspect[] = {"image", "inspect", "--format", "{{.ManifestType}}", image->id, NULL};
+  g_autofree char *type = NULL;
+  if (!podman_run(inspect, &type, error))
+    return NULL;
+  const char *format = strstr(type, "docker") ? "docker-archive" : "oci-archive";
+  g_autofree char *file = g_build_filename(scratch->path, "image.tar", NULL);
+  const char *save[] = {"save", "--quiet", "--format", format, "--output", file, image->id, NULL};
+  return podman_run(save, NULL, error) ? g_strconcat(format, ":", file, NULL) : NULL;
+}
+
+/* @image, which Podman has, as a path of the Nix store. */
+static char *
+convert_podman_image(const PodmanImage *image, const char *name, guint64 max_size, GError **error)
+{
+  Source named = {.reference = image->names[0]};
+  g_autofree char *own_name = name ? g_strdup(name) : source_make_name(&named);
+  g_autoptr(Scratch) scratch = scratch_new(error);
+  g_autofree char *archive = scratch ? save_image(image, scratch, error) : NULL;
+  return archive ? convert_image(archive, own_name, max_size, error) : NULL;
+}
+
+/* Gives the image @id the names that @old has at this moment, and not those that a pull has given
+ * to a newer image meanwhile. */
+static gboolean
+take_names(const char *old, const char *id, GError **error)
+{
+  g_autoptr(PodmanImage) image = podman_inspect_image(old, error);
+  if (!image)
+    return FALSE;
+  g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+  g_ptr_array_add(arguments, (char *)"tag");
+  g_ptr_array_add(arguments, (char *)id);
+  for (char **name = image->names; *name; name++)
+    g_ptr_array_add(arguments, *name);
+  g_ptr_array_add(arguments, NULL);
+  return !image->names[0] || podman_run((const char *const *)arguments->pdata, NULL, error);
+}
+
+static gboolean
+replace_names(const char *old, const Import *import, GError **error)
+{
+  const char *untag[] = {"untag", import->image_id, import->name, NULL};
+  scratch_hold_signals();
+  gboolean ok = take_names(old, import->image_id, error) && podman_run(untag, NULL, error);
+  scratch_release_signals();
+  return ok;
+}
+
+Replacement *
+replace_image(const char *image, const char *name, guint64 max_size, GError **error)
+{
+  g_autoptr(Replacement) result = g_new0(Replacement, 1);
+  g_autoptr(PodmanImage) old = podman_inspect_image(image, error);
+  gboolean stands;
+  if (!old || !stands_on_store(old, &stands, error))
+    return NULL;
+  result->old_id = g_strdup(old->id);
+  result->name = g_strdup(old->names[0] ? old->names[0] : image);
+  if (stands)
+    return g_steal_pointer(&result);
+  if (!check_replaceable(old, error))
+    return NULL;
+  result->store_path = convert_podman_image(old, name, max_size, error);
+  g_autofree char *aside = g_strdup_printf(REPLACE_NAME, old->id);
+  g_autoptr(Import) import =
+      result->store_path ? import_image(result->store_path, aside, error) : NULL;
+  if (!import || !replace_names(old->id, import, error)) {
+    g_prefix_error(error, "%s: ", image);
+    return NULL;
+  }
+  result->image_id = g_strdup(import->image_id);
+  return g_steal_pointer(&result);
+}
+
+static gboolean
+has_registry_name(const PodmanImage *image)
+{
+  for (char **name = image->names; *name; name++)
+    if (!g_str_has_prefix(*name, REPLACE_LOCAL))
+      return TRUE;
+  return FALSE;
+}
+
+char **
+replace_list_pulled(GError **error)
+{
+  const char *arguments[] = {"images", "--quiet", "--no-trunc", NULL};
+  g_autofree char *output = NULL;
+  if (!podman_run(arguments, &output, error))
+    return NULL;
+  g_autoptr(GStrvBuilder) pulled = g_strv_builder_new();
+  g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+  g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+  for (char **line = lines; *line; line++) {
+    const char *id = g_str_has_prefix(*line, "sha256:") ? *line + strlen("sha256:") : *line;
+    gboolean stands = TRUE;
+    if (!*id || !g_hash_table_add(seen, (char *)id))
+      continue;
+    /* One that went in the meantime is none that is missing. */
+    g_autoptr(PodmanImage) image = podman_inspect_image(id, NULL);
+    if (image && has_registry_name(image) && stands_on_store(image, &stands, NULL) && !stands)
+      g_strv_builder_add(pulled, id);
+  }
+  return g_strv_builder_end(pulled);
+}
