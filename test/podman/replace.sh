@@ -28,7 +28,7 @@ for way in $WAYS; do
 
   # Killed before the names change hands: nothing has changed.
   for signal in TERM KILL; do
-    for delay in 0.3 1; do
+    for delay in 0.1 0.25 0.5; do
       replace "$old" >"$T/killed.out" 2>&1 &
       pid=$!
       sleep "$delay"
@@ -38,6 +38,7 @@ for way in $WAYS; do
         tap_not_ok "$way: killed by $signal after $delay s: the names are there"
       elif [ "$(id_of "registry.example/$name:2")" != "$old" ]; then
         tap_skip "$way: killed by $signal after $delay s" "it was done before"
+        "podman_$way" tag "$old" localhost/small:1 "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3"
       else
         is "$way: killed by $signal after $delay s: it runs" "$(stat_shadow "registry.example/$name:1")" "640 0:42"
       fi
@@ -46,6 +47,7 @@ for way in $WAYS; do
 
   check "$way: replace, by one of its names" replace -q "registry.example/$name:1"
   path=$OUT
+  like "$way: and it prints the path" "$path" '^/nix/store/'
   is "$way: the path of the image converted from elsewhere" \
     "$("$NIXSTORE" convert -q "$source" --name "$(sed 's,.*/[^-]*-,,' <<<"$path")")" "$path"
   for n in "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3"; do
@@ -71,10 +73,10 @@ for way in $WAYS; do
   like "$way: and it says so" "$OUT" 'stands on the Nix store already'
   check_fails "$way: an image that is not there" 1 'no such image|image not known' replace nosuch
   is "$way: it runs as before" "$(stat_shadow "registry.example/$name:1")" "640 0:42"
-  "podman_$way" rmi "registry.example/$name:1" "registry.example/$name:2" "localhost/mine/$name:3" >/dev/null
+  "podman_$way" rmi -f -a >/dev/null
 
   # All that were pulled; Docker's format too, in which the config is another.
-  docker=$("podman_$way" load -q -i "$T/docker.tar" | sed 's/.*: *//')
+  docker=$("podman_$way" load -q -i "$T/docker.tar" | sed 's/^[^:]*: *//')
   docker=$(id_of "$docker")
   "podman_$way" tag "$docker" "registry.example/$name:4"
   "podman_$way" tag "$("podman_$way" pull -q "$source" | tail -n 1)" localhost/ordinary:1
