@@ -50,7 +50,7 @@ check_replaceable(const PodmanImage *image, GError **error)
                       "the image %.12s has no name that could be given to another: give it one "
                       "with `podman tag'",
                       image->id);
-  if (!image->diffs[0] || !podman_can_mount(image))
+  if (!image->diffs[0] || !podman_can_mount())
     return util_error(
         error, NIXSTORE_ERROR_UNSUPPORTED,
         "Podman's storage driver here is %s without a mount program, which cannot run "
