@@ -86,6 +86,17 @@ version_is_current(const char *line)
   return number && g_ascii_strtoull(number, NULL, 10) == INDEX_FORMAT_VERSION;
 }
 
+static char *
+judge_merged_line(char *line, GHashTable *rooted)
+{
+  /* What cache.c adds. */
+  if (strcmp(line, "user namespace") == 0)
+    return NULL;
+  if (g_str_has_prefix(line, "format "))
+    return version_is_current(line) ? NULL : g_strdup("it is of another version of nixstore");
+  return judge_layer(line, rooted);
+}
+
 /* The texts of cache_open_reference_index(), session_merged_text(), trust_check_reference() and
  * session_find_whiteouts(), by their first line. */
 static char *
@@ -96,10 +107,8 @@ judge_lines(char **lines, guint n, GHashTable *rooted)
     return version_is_current(lines[0]) ? judge_store_path(lines[1], rooted)
                                         : g_strdup("it is of another version of nixstore");
   if (strcmp(lines[0], "merged") == 0 && n >= 3) {
-    for (guint i = 1; !why && i < n - 1; i++)
-      why = judge_layer(lines[i], rooted);
-    if (!why && !version_is_current(lines[n - 1]))
-      why = g_strdup("it is of another version of nixstore");
+    for (guint i = 1; !why && i < n; i++)
+      why = judge_merged_line(lines[i], rooted);
     return why;
   }
   if (strcmp(lines[0], "trust") == 0 && n >= 5) {

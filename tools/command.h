@@ -38,6 +38,7 @@ void command_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 extern gboolean command_quiet;
 
 extern const Command command_convert;
+extern const Command command_doctor;
 extern const Command command_export;
 extern const Command command_gc;
 extern const Command command_import;

@@ -12,8 +12,8 @@
 
 /* In the order in which an image goes through them; the help and the completion follow it. */
 static const Command *const commands[] = {
-    &command_convert, &command_import, &command_list, &command_inspect,
-    &command_verify,  &command_export, &command_info, &command_gc, NULL,
+    &command_convert, &command_import, &command_list,   &command_inspect, &command_verify,
+    &command_export,  &command_info,   &command_doctor, &command_gc,      NULL,
 };
 
 #define HELP_COLUMN 30

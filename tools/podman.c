@@ -3,6 +3,7 @@
 
 #include "podman.h"
 #include "run.h"
+#include "session.h"
 #include "util.h"
 
 #include <jansson.h>
@@ -40,6 +41,12 @@ podman_option_names(const char *text)
     if (strstr(*option, text))
       return TRUE;
   return FALSE;
+}
+
+gboolean
+podman_chooses_storage(void)
+{
+  return option_root || option_storage_driver || option_storage_opt;
 }
 
 static void
@@ -194,25 +201,55 @@ podman_inspect_image(const char *image, GError **error)
   return found ? g_ptr_array_steal_index(found, 0) : NULL;
 }
 
+/* The content directory of @image's lowest layer that has a reference, which goes to *ret_reference;
+ * NULL, and *ret_reference too, for an ordinary image. */
+static const char *
+image_find_reference(const PodmanImage *image, Reference **ret_reference, GError **error)
+{
+  *ret_reference = NULL;
+  for (char **diff = image->diffs; *diff; diff++) {
+    autofd int fd = open(*diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+      util_error_errno(error, "open the layer %s", *diff);
+      return NULL;
+    }
+    if (!reference_read(fd, ret_reference, error)) {
+      g_prefix_error(error, "%s: ", *diff);
+      return NULL;
+    }
+    if (*ret_reference)
+      return *diff;
+  }
+  return NULL;
+}
+
 gboolean
 podman_image_reference(const PodmanImage *image, Reference **ret_reference, GError **error)
 {
-  for (char **diff = image->diffs; *diff; diff++) {
-    Reference *reference = NULL;
-    autofd int fd = open(*diff, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-      return util_error_errno(error, "open the layer %s", *diff);
-    if (!reference_read(fd, &reference, error)) {
-      g_prefix_error(error, "%s: ", *diff);
-      return FALSE;
-    }
-    if (reference) {
-      *ret_reference = reference;
-      return TRUE;
-    }
+  GError *local = NULL;
+  Reference *reference;
+  image_find_reference(image, &reference, &local);
+  if (local) {
+    g_propagate_error(error, local);
+    return FALSE;
   }
-  *ret_reference = NULL;
+  *ret_reference = reference;
   return TRUE;
+}
+
+const char *
+podman_image_name(const PodmanImage *image)
+{
+  return image->names[0] ? image->names[0] : image->id;
+}
+
+char *
+podman_image_gc_link(const PodmanImage *image)
+{
+  g_autoptr(Reference) reference = NULL;
+  const char *diff = image_find_reference(image, &reference, NULL);
+  g_autofree char *layer = diff ? g_path_get_dirname(diff) : NULL;
+  return layer ? g_build_filename(layer, SESSION_GC_LINK, NULL) : NULL;
 }
 
 gboolean

@@ -18,6 +18,9 @@ const char *podman_program(void);
 /* Whether a --storage-opt of the user's has @text in it. */
 gboolean podman_option_names(const char *text);
 
+/* Whether the user chose the storage by an option: then Podman does not heed its configuration. */
+gboolean podman_chooses_storage(void);
+
 /* Runs podman, the user's options first, then @arguments (NULL at the end). Its standard output
  * goes to *ret_output (NULL: dropped), its standard input is empty. On failure the error holds its
  * last line. */
@@ -39,6 +42,9 @@ typedef struct {
 void podman_image_free(PodmanImage *image);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PodmanImage, podman_image_free)
 
+/* Its first name, or its ID. */
+const char *podman_image_name(const PodmanImage *image);
+
 /* The images named by @images (NULL at the end; at least one), in that order. An error when Podman
  * does not know one. */
 GPtrArray *podman_inspect_images(const char *const *images, GError **error);
@@ -50,6 +56,10 @@ PodmanImage *podman_inspect_image(const char *image, GError **error);
  * ordinary image. */
 gboolean podman_image_reference(const PodmanImage *image, Reference **ret_reference,
                                 GError **error);
+
+/* The link beside the layer which holds that reference: the GC root that a mount of @image makes. NULL
+ * when there is none. Caller frees. */
+char *podman_image_gc_link(const PodmanImage *image);
 
 /* Whether containers of an image path can run with Podman's storage driver as it is set up: the
  * overlay driver must have a mount_program. TRUE where that cannot be found out. Where the options

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Checks of the kernel, its devices, the user's ids, the Nix store and the settings.
+ */
+#include "config.h"
+
+#include "cache.h"
+#include "doctor.h"
+#include "modes.h"
+#include "output.h"
+#include "settings.h"
+#include "store.h"
+#include "util.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+
+void
+doctor_check_settings(Doctor *doctor)
+{
+  g_autoptr(GError) error = NULL;
+  if (settings_get(&error))
+    return;
+  doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
+             g_strdup("correct it as nixstore.conf(5) says: until then nothing of nixstore runs"));
+}
+
+void
+doctor_check_store(Doctor *doctor)
+{
+  g_autoptr(GError) error = NULL;
+  const char *store = store_directory();
+  if (!settings_get(NULL))
+    return;
+  autofd int fd = open(store, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup_printf("there is no Nix store at %s", store),
+               g_strdup("`nix-store --init' makes one; or set store in nixstore.conf(5)"));
+    return;
+  }
+  if (!cache_check_directory(fd, store, TRUE, &error))
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
+               g_strdup_printf("chown root %s && chmod 1775 %s: what others could have changed is "
+                               "not mounted",
+                               store, store));
+  g_clear_error(&error);
+  g_autofree char *version = store_query_version(&error);
+  if (!version)
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
+               g_strdup("make `nix-store --version' work for this user"));
+}
+
+static const char *
+member(json_t *object, const char *name)
+{
+  return json_string_value(json_object_get(object, name));
+}
+
+/* Better ones than the mode that is chosen, which do not work: good to know for who expects them.
+ */
+static void
+note_better_modes(Doctor *doctor, json_t *modes, json_t *chosen)
+{
+  gsize i;
+  json_t *row;
+  json_array_foreach(modes, i, row)
+  {
+    if (row == chosen)
+      return;
+    if (!json_is_true(json_object_get(row, "automatic")) || !settings_process_is_root())
+      continue;
+    doctor_add(
+        doctor, DOCTOR_NOTE,
+        g_strdup_printf("mode %s does not work: %s", member(row, "mode"), member(row, "reason")),
+        g_strdup_printf("mounts use mode %s instead; nixstore-mount(8) says what each mode "
+                        "needs",
+                        member(chosen, "mode")));
+  }
+}
+
+void
+doctor_check_modes(Doctor *doctor)
+{
+  g_autoptr(GError) error = NULL;
+  const Settings *settings = settings_get(NULL);
+  if (!settings)
+    return;
+  g_autoptr(json_t) modes = modes_probe(&error);
+  if (!modes) {
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
+               g_strdup("nothing can be mounted like this; see `nixstore info'"));
+    return;
+  }
+  json_t *chosen = modes_choose(modes, settings->mode);
+  if (chosen) {
+    if (strcmp(settings->mode, "auto") == 0)
+      note_better_modes(doctor, modes, chosen);
+    return;
+  }
+  GString *reasons = g_string_new(NULL);
+  gsize i;
+  json_t *row;
+  json_array_foreach(modes, i, row) if (member(row, "reason")) g_string_append_printf(
+      reasons, "%s%s: %s", reasons->len ? "; " : "", member(row, "mode"), member(row, "reason"));
+  doctor_add(doctor, DOCTOR_ERROR,
+             g_strdup_printf("mode %s does not work: %s", settings->mode, reasons->str),
+             strcmp(settings->mode, "auto") == 0
+                 ? g_strdup("erofs needs root and Linux 6.5 with EROFS, fuse /dev/fuse: see "
+                            "nixstore-mount(8)")
+                 : g_strdup("set mode=auto in nixstore.conf(5), or one that `nixstore info' shows "
+                            "as working"));
+  g_string_free(reasons, TRUE);
+}
+
+void
+doctor_check_fuse(Doctor *doctor)
+{
+  struct stat st;
+  const gboolean is_root = settings_process_is_root();
+  if (stat("/dev/fuse", &st) < 0 || !S_ISCHR(st.st_mode)) {
+    doctor_add(doctor, is_root ? DOCTOR_NOTE : DOCTOR_ERROR, g_strdup("there is no /dev/fuse"),
+               g_strdup("modprobe fuse; mode fuse, the only one without root, needs it"));
+    return;
+  }
+  if ((st.st_mode & 0666) != 0666)
+    doctor_add(doctor, is_root ? DOCTOR_NOTE : DOCTOR_ERROR,
+               g_strdup_printf("/dev/fuse has mode %04o: users cannot use it", st.st_mode & 0777),
+               g_strdup("chmod 666 /dev/fuse, as distributions ship it; a udev rule keeps it so "
+                        "(KERNEL==\"fuse\", MODE=\"0666\")"));
+}
+
+/* Whether @path (subuid(5)) has a range for the user called @name or with the number @uid. */
+static gboolean
+has_subids(const char *path, const char *name, uid_t uid)
+{
+  g_autofree char *text = NULL;
+  g_autofree char *number = g_strdup_printf("%u", uid);
+  if (!g_file_get_contents(path, &text, NULL, NULL))
+    return FALSE;
+  g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+  for (char **line = lines; *line; line++) {
+    g_auto(GStrv) fields = g_strsplit(*line, ":", 3);
+    if (g_strv_length(fields) == 3 && atol(fields[2]) > 0 &&
+        (g_strcmp0(fields[0], name) == 0 || strcmp(fields[0], number) == 0))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+void
+doctor_check_subids(Doctor *doctor)
+{
+  static const char *const files[] = {"/etc/subuid", "/etc/subgid"};
+  static const char *const programs[] = {"newuidmap", "newgidmap"};
+  /* root needs none; within a user namespace it is too late to ask. */
+  if (geteuid() == 0)
+    return;
+  const struct passwd *user = getpwuid(geteuid());
+  g_autofree char *name =
+      user ? g_strdup(user->pw_name) : g_strdup_printf("%u", (unsigned)geteuid());
+  for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
+    if (!has_subids(files[i], name, geteuid()))
+      doctor_add(doctor, DOCTOR_ERROR,
+                 g_strdup_printf("%s has no range for %s: rootless containers have a single id",
+                                 files[i], name),
+                 g_strdup_printf("usermod --add-sub%sids 100000-165535 %s, or another free range; "
+                                 "then `podman system migrate'",
+                                 i == 0 ? "u" : "g", name));
+  for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {
+    g_autofree char *found = g_find_program_in_path(programs[i]);
+    if (!found)
+      doctor_add(doctor, DOCTOR_ERROR, g_strdup_printf("there is no program %s", programs[i]),
+                 g_strdup("install uidmap (shadow-utils): rootless Podman needs it"));
+  }
+}

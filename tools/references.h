@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The images in Podman's storage that stand on a path of the Nix store. Stands on podman and store.
+ */
+#pragma once
+
+#include "podman.h"
+
+typedef struct {
+  PodmanImage *image;
+  Reference *reference;
+  gboolean present; /* the store has the path */
+  guint64 size;     /* of its NAR; 0 when it is not present */
+} ImageReference;
+
+/* All of them, of ImageReference; what could not be read is left out, with a line appended to
+ * @left_out for each. */
+GPtrArray *references_list(GPtrArray *left_out, GError **error);
+
+/* Asks the store which paths it has: present and size. */
+void references_look_up(GPtrArray *references);
