@@ -57,26 +57,19 @@ member(json_t *object, const char *name)
   return json_string_value(json_object_get(object, name));
 }
 
-/* Better ones than the mode that is chosen, which do not work: good to know for who expects them.
- */
+/* The best mode, if it is not the one that is chosen: good to know for who expects it. */
 static void
-note_better_modes(Doctor *doctor, json_t *modes, json_t *chosen)
+note_best_mode(Doctor *doctor, json_t *modes, json_t *chosen)
 {
-  gsize i;
-  json_t *row;
-  json_array_foreach(modes, i, row)
-  {
-    if (row == chosen)
-      return;
-    if (!json_is_true(json_object_get(row, "automatic")) || !settings_process_is_root())
-      continue;
-    doctor_add(
-        doctor, DOCTOR_NOTE,
-        g_strdup_printf("mode %s does not work: %s", member(row, "mode"), member(row, "reason")),
-        g_strdup_printf("mounts use mode %s instead; nixstore-mount(8) says what each mode "
-                        "needs",
-                        member(chosen, "mode")));
-  }
+  json_t *best = json_array_get(modes, 0);
+  if (best == chosen || !settings_process_is_root())
+    return;
+  doctor_add(
+      doctor, DOCTOR_NOTE,
+      g_strdup_printf("mode %s does not work: %s", member(best, "mode"), member(best, "reason")),
+      g_strdup_printf("mounts use mode %s instead; nixstore-mount(8) says what each mode "
+                      "needs",
+                      member(chosen, "mode")));
 }
 
 void
@@ -95,7 +88,7 @@ doctor_check_modes(Doctor *doctor)
   json_t *chosen = modes_choose(modes, settings->mode);
   if (chosen) {
     if (strcmp(settings->mode, "auto") == 0)
-      note_better_modes(doctor, modes, chosen);
+      note_best_mode(doctor, modes, chosen);
     return;
   }
   GString *reasons = g_string_new(NULL);
