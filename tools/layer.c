@@ -83,8 +83,8 @@ set_xattrs(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError 
 
     if (!xattr_is_kept(xattr->name))
       continue;
-    /* overlayfs's own marks. One overlay can be told to show them and not obey them, but not two above
-     * each other, as kernels before 6.16 need. */
+    /* overlayfs's own marks. One overlay can be told to show them and not obey them, but not two
+     * above each other, as kernels before 6.16 need. */
     if (g_str_has_prefix(xattr->name, "trusted.overlay."))
       return invalid(error, "an xattr of overlayfs (trusted.overlay.*), which no image may have");
     /* xattr(7): only there may ordinary users have them. Stock Podman refuses these too. */
@@ -216,9 +216,22 @@ apply_directory(LayerTarget *target, TreeNode *parent, const char *name, const T
   return set_attributes(target, node->inode, entry, error);
 }
 
+/* Goes on to @offset of @fd, whose end is @end. A hole costs nobody any bytes of the archive: here
+ * it is counted. */
+static gboolean
+write_hole(LayerTarget *target, int fd, guint64 end, guint64 offset, GError **error)
+{
+  if (offset == end)
+    return TRUE;
+  if (!blob_budget_take(target->budget, offset - end, error))
+    return FALSE;
+  return (ftruncate(fd, (off_t)offset) == 0 && lseek(fd, 0, SEEK_END) >= 0) ||
+         util_error_errno(error, "write its content");
+}
+
 /* Writes the content of the entry at hand to @fd. What no piece covers stays a hole. */
 static gboolean
-write_content(TarReader *reader, int fd, guint64 size, GError **error)
+write_content(LayerTarget *target, TarReader *reader, int fd, guint64 size, GError **error)
 {
   guint64 end = 0;
 
@@ -231,15 +244,13 @@ write_content(TarReader *reader, int fd, guint64 size, GError **error)
       return FALSE;
     if (piece_size == 0)
       break;
-    if (offset != end && lseek(fd, (off_t)offset, SEEK_SET) < 0)
-      return util_error_errno(error, "write its content");
+    if (!write_hole(target, fd, end, offset, error))
+      return FALSE;
     if (!util_write_all(fd, piece, piece_size))
       return util_error_errno(error, "write its content");
     end = offset + piece_size;
   }
-  if (end != size && ftruncate(fd, (off_t)size) < 0)
-    return util_error_errno(error, "write its content");
-  return TRUE;
+  return write_hole(target, fd, end, size, error);
 }
 
 static gboolean
@@ -255,7 +266,7 @@ apply_file(LayerTarget *target, TarReader *reader, TreeNode *parent, const char 
     return FALSE;
   inode->size = entry->size;
   fd = stage_create_content(target->stage, inode, error);
-  if (fd < 0 || !write_content(reader, fd, entry->size, error))
+  if (fd < 0 || !write_content(target, reader, fd, entry->size, error))
     return FALSE;
   add_entry(target, parent, name, inode);
   return TRUE;
@@ -369,10 +380,6 @@ apply_typed(LayerTarget *target, TarReader *reader, TreeNode *parent, const char
     return apply_symlink(target, parent, name, entry, error);
   case TAR_HARDLINK:
     return apply_hardlink(target, parent, name, entry, error);
-  case TAR_GLOBAL:
-    /* Stock Podman takes it for an entry until it has made room for it. */
-    remove_entry(target, parent, name);
-    return TRUE;
   default:
     return apply_device(target, parent, name, entry, error);
   }
@@ -410,14 +417,13 @@ apply_entry(LayerTarget *target, TarReader *reader, const TarEntry *entry, GErro
   return apply_typed(target, reader, parent, path.name, entry, error);
 }
 
-/* Counts the entry, and a file's holes, which cost nobody any bytes of the archive. */
 static gboolean
-charge_entry(LayerTarget *target, const TarEntry *entry, GError **error)
+count_entry(LayerTarget *target, GError **error)
 {
   if (++target->entries > LAYER_ENTRIES_MAX || tree_count(target->tree) > LAYER_ENTRIES_MAX)
     return util_error(error, NIXSTORE_ERROR_INVALID, "the image has more than %d entries",
                       LAYER_ENTRIES_MAX);
-  return blob_budget_take(target->budget, entry->holes, error);
+  return TRUE;
 }
 
 gboolean
@@ -432,7 +438,7 @@ layer_apply_tar(LayerTarget *target, TarFill fill, void *data, GError **error)
       return FALSE;
     if (entry == NULL)
       return TRUE;
-    if (!charge_entry(target, entry, error) || !apply_entry(target, reader, entry, error)) {
+    if (!count_entry(target, error) || !apply_entry(target, reader, entry, error)) {
       g_prefix_error(error, "%s: ", entry->path);
       return FALSE;
     }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The headers of a tree's entries in a layer's tar: ustar, and before it a POSIX.1-2001 (pax)
- * extended header for what ustar has no room for. libarchive's writer does not do: in the versions
- * that there are it writes times before 1970 with a fraction wrongly, and percent-encodes the names
- * of xattrs.
+ * extended header for what ustar has no room for. Why not libarchive's writer: doc/ARCHITECTURE.md,
+ * "Decisions".
  */
 #pragma once
 

@@ -157,7 +157,7 @@ index_archive(SourceFiles *files, GError **error)
     if (g_hash_table_size(files->members) >= ARCHIVE_ENTRIES_MAX)
       return util_error(error, NIXSTORE_ERROR_INVALID, "an archive of more than %d files",
                         ARCHIVE_ENTRIES_MAX);
-    if (entry->holes > 0)
+    if (entry->sparse)
       return util_error(error, NIXSTORE_ERROR_INVALID, "%s is a sparse file", entry->path);
     add_member(files, reader, entry);
   }

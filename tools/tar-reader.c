@@ -2,57 +2,72 @@
 #include "config.h"
 
 #include "tar-reader.h"
-#include "tar-header.h"
-#include "tar-pax.h"
+#include "ustar.h"
 #include "util.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
 #include <string.h>
 
-/* Longest pax header or GNU long name; libarchive's and archive/tar's limit. */
-#define SPECIAL_MAX (1024 * 1024)
-/* Pieces of one sparse file. */
-#define SPARSE_MAX (1024 * 1024)
+#define BLOCK_SIZE USTAR_BLOCK
+/* Of a header, where the fields are that libarchive does not give away as they are. */
+#define HEADER_MODE 100
+#define HEADER_CHECKSUM 148
+#define HEADER_TYPE 156
+#define OCTAL_SIZE 8
+
+/* What all headers of one entry and the map of a sparse file may take: libarchive has no limit for
+ * such a map, of which it makes a list. (It has one of 1 MiB for a pax header, as archive/tar.) */
+#define HEADERS_MAX (2 * 1024 * 1024)
+/* Of one entry; no file system takes as many. */
+#define XATTRS_MAX 1000
+
+/* Kept of what came before the piece at hand, in which most headers are whole. */
+#define TAIL_SIZE (16 * BLOCK_SIZE)
 
 struct TarReader {
   TarFill fill;
   TarSkip skip;
   void *data;
-  guint64 position;    /* of @piece in the archive */
-  const guint8 *piece; /* what is left of the last piece */
-  gsize piece_size;
-  guint8 block[TAR_BLOCK_SIZE]; /* a block that lay across two pieces */
-
-  guint64 remaining; /* bytes of the entry's content in the archive still to be read */
-  guint64 padding;   /* that follow them */
-  GArray *map;       /* of gint64 (offset, length): where content belongs; empty: all at 0 */
-  guint map_index;   /* of the pair at hand */
-  guint64 map_done;  /* bytes of it that are read */
-  guint64 offset;    /* in a file without a map */
-
-  TarHeader header;
-  TarPax *pax; /* of the entry at hand; NULL */
-  char *long_name, *long_link;
+  struct archive *archive; /* NULL: not opened yet */
+  locale_t locale;
+  GArray *xattrs;
   TarEntry entry;
+
+  /* The stream as libarchive has been given it, from @prologue on. */
+  guint8 prologue[BLOCK_SIZE];
+  const guint8 *piece; /* the last one */
+  gsize piece_size;
+  guint64 given; /* where it ends */
+  guint64 end;   /* of the archive; G_MAXUINT64: not known yet */
+  guint8 tail[TAIL_SIZE];
+  gsize tail_size;     /* bytes that lie before the piece, at the end of @tail */
+  gint64 headers_left; /* bytes that may be given while headers are read; -1: none are */
+  GError *error;       /* what libarchive's callbacks failed with */
+
+  /* The entry at hand. */
+  guint64 start;   /* of its content in the archive */
+  guint64 content; /* bytes of it in the archive */
+  gboolean
+      all_holes;  /* perhaps: libarchive does not tell a file of nothing else from one without */
+  guint64 done;   /* bytes of it that were read */
+  guint64 offset; /* behind what was read last, in the file */
 };
 
 TarReader *
-tar_reader_new(TarFill fill, TarSkip skip_function, void *data)
+tar_reader_new(TarFill fill, TarSkip skip, void *data)
 {
   TarReader *reader = g_new0(TarReader, 1);
 
   reader->fill = fill;
-  reader->skip = skip_function;
+  reader->skip = skip;
   reader->data = data;
-  reader->map = g_array_new(FALSE, FALSE, sizeof(gint64));
+  reader->end = G_MAXUINT64;
+  reader->headers_left = -1;
+  reader->locale = newlocale(LC_CTYPE_MASK, "C", (locale_t)0);
+  reader->xattrs = g_array_new(FALSE, FALSE, sizeof(TreeXattr));
   return reader;
-}
-
-static void
-clear_extensions(TarReader *reader)
-{
-  g_clear_pointer(&reader->pax, tar_pax_free);
-  g_clear_pointer(&reader->long_name, g_free);
-  g_clear_pointer(&reader->long_link, g_free);
 }
 
 void
@@ -60,528 +75,443 @@ tar_reader_free(TarReader *reader)
 {
   if (reader == NULL)
     return;
-  clear_extensions(reader);
-  g_array_unref(reader->map);
+  if (reader->archive != NULL)
+    archive_read_free(reader->archive);
+  freelocale(reader->locale);
+  g_array_unref(reader->xattrs);
+  g_clear_error(&reader->error);
   g_free(reader);
 }
 
 static gboolean
-refill(TarReader *reader, GError **error)
+invalid(GError **error, const char *text)
 {
-  return reader->piece_size > 0 ||
-         reader->fill(reader->data, &reader->piece, &reader->piece_size, error);
+  return util_error(error, NIXSTORE_ERROR_INVALID, "%s", text);
 }
 
 static gboolean
 error_cut_off(GError **error)
 {
-  return util_error(error, NIXSTORE_ERROR_INVALID, "the tar archive is cut off");
+  return invalid(error, "the tar archive is cut off");
 }
 
-/* Takes up to @max bytes of the input as they lie there; *ret_size 0 at its end. */
+/* What libarchive's last call failed with. */
 static gboolean
-take(TarReader *reader, guint64 max, const guint8 **ret_piece, gsize *ret_size, GError **error)
+error_archive(TarReader *reader, GError **error)
 {
-  gsize size;
+  const char *text = archive_error_string(reader->archive);
 
-  if (!refill(reader, error))
+  if (reader->error != NULL) {
+    g_propagate_error(error, g_steal_pointer(&reader->error));
     return FALSE;
-  size = (gsize)MIN(max, reader->piece_size);
-  *ret_piece = reader->piece;
-  *ret_size = size;
-  reader->piece += size;
-  reader->piece_size -= size;
-  reader->position += size;
-  return TRUE;
-}
-
-static gboolean
-skip(TarReader *reader, guint64 count, GError **error)
-{
-  while (count > 0) {
-    const guint8 *piece;
-    gsize size;
-
-    if (reader->piece_size == 0 && reader->skip != NULL) {
-      reader->position += count;
-      return reader->skip(reader->data, count, error);
-    }
-    if (!take(reader, count, &piece, &size, error))
-      return FALSE;
-    if (size == 0)
-      return error_cut_off(error);
-    count -= size;
   }
-  return TRUE;
-}
-
-/* The next block, NULL at the end of the input. It is valid until the next read. */
-static gboolean
-read_block(TarReader *reader, const guint8 **ret_block, GError **error)
-{
-  gsize have = 0;
-
-  if (!refill(reader, error))
-    return FALSE;
-  if (reader->piece_size >= TAR_BLOCK_SIZE) {
-    *ret_block = reader->piece;
-    reader->piece += TAR_BLOCK_SIZE;
-    reader->piece_size -= TAR_BLOCK_SIZE;
-    reader->position += TAR_BLOCK_SIZE;
-    return TRUE;
-  }
-  while (have < TAR_BLOCK_SIZE) {
-    const guint8 *piece;
-    gsize size;
-
-    if (!take(reader, TAR_BLOCK_SIZE - have, &piece, &size, error))
-      return FALSE;
-    if (size == 0 && have > 0)
-      return error_cut_off(error);
-    if (size == 0) {
-      *ret_block = NULL;
-      return TRUE;
-    }
-    memcpy(reader->block + have, piece, size);
-    have += size;
-  }
-  *ret_block = reader->block;
-  return TRUE;
-}
-
-static gboolean
-skip_content(TarReader *reader, GError **error)
-{
-  if (!skip(reader, reader->remaining, error))
-    return FALSE;
-  reader->remaining = 0;
-  /* Some writers leave the padding of the last entry out, and the end marker with it. */
-  while (reader->padding > 0) {
-    const guint8 *piece;
-    gsize size;
-
-    if (!take(reader, reader->padding, &piece, &size, error))
-      return FALSE;
-    if (size == 0)
-      break;
-    reader->padding -= size;
-  }
-  reader->padding = 0;
-  return TRUE;
-}
-
-static void
-set_content(TarReader *reader, guint64 size)
-{
-  reader->remaining = size;
-  reader->padding = (TAR_BLOCK_SIZE - size % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE;
-  reader->offset = 0;
-  reader->map_index = 0;
-  reader->map_done = 0;
-  g_array_set_size(reader->map, 0);
-}
-
-/* The whole body of a special entry. */
-static char *
-read_special(TarReader *reader, gsize *ret_size, GError **error)
-{
-  gsize size = (gsize)reader->header.size, have = 0;
-  g_autofree char *body = NULL;
-
-  if (reader->header.size < 0 || reader->header.size > SPECIAL_MAX) {
-    util_error(error, NIXSTORE_ERROR_INVALID, "an extended tar header of more than %d bytes",
-               SPECIAL_MAX);
-    return NULL;
-  }
-  set_content(reader, size);
-  body = g_malloc(size + 1);
-  while (have < size) {
-    const guint8 *piece;
-    gsize got;
-
-    if (!take(reader, size - have, &piece, &got, error))
-      return NULL;
-    if (got == 0) {
-      error_cut_off(error);
-      return NULL;
-    }
-    memcpy(body + have, piece, got);
-    have += got;
-  }
-  body[size] = '\0';
-  reader->remaining = 0;
-  *ret_size = size;
-  return g_steal_pointer(&body);
-}
-
-/* Handles an entry that only says something of the one that follows. */
-static gboolean
-read_extension(TarReader *reader, GError **error)
-{
-  g_autofree char *body = NULL;
-  TarPax *pax;
-  gsize size;
-
-  body = read_special(reader, &size, error);
-  if (body == NULL)
-    return FALSE;
-  switch (reader->header.type) {
-  case 'L':
-    g_free(reader->long_name);
-    reader->long_name = g_steal_pointer(&body);
-    return TRUE;
-  case 'K':
-    g_free(reader->long_link);
-    reader->long_link = g_steal_pointer(&body);
-    return TRUE;
-  default:
-    pax = tar_pax_parse(body, size, error);
-    if (pax == NULL)
-      return FALSE;
-    tar_pax_free(reader->pax);
-    reader->pax = pax;
-    return TRUE;
-  }
-}
-
-/* Reads headers until one is that of an entry. *ret_end: there is none any more. @ret_block: the
- * header itself, valid until the next read. */
-static gboolean
-read_header(TarReader *reader, gboolean *ret_end, const guint8 **ret_block, GError **error)
-{
-  for (;;) {
-    const guint8 *block;
-
-    if (!skip_content(reader, error) || !read_block(reader, &block, error))
-      return FALSE;
-    if (block != NULL && tar_block_is_zero(block)) {
-      if (!read_block(reader, &block, error))
-        return FALSE;
-      if (block != NULL && !tar_block_is_zero(block))
-        return util_error(error, NIXSTORE_ERROR_INVALID,
-                          "a tar archive with a lone block of zeros in its middle");
-      block = NULL;
-    }
-    if (block == NULL) {
-      if (reader->pax != NULL || reader->long_name != NULL || reader->long_link != NULL)
-        return error_cut_off(error);
-      *ret_end = TRUE;
-      return TRUE;
-    }
-    if (!tar_header_parse(block, &reader->header, error))
-      return FALSE;
-    if (strchr("xgLK", reader->header.type) == NULL || reader->header.type == '\0') {
-      *ret_block = block;
-      *ret_end = FALSE;
-      return TRUE;
-    }
-    if (!read_extension(reader, error))
-      return FALSE;
-    if (reader->header.type == 'g') {
-      *ret_end = FALSE;
-      return TRUE;
-    }
-  }
-}
-
-static gboolean
-entry_set_type(TarReader *reader, GError **error)
-{
-  TarEntry *entry = &reader->entry;
-  char type = reader->header.type;
-
-  switch (type) {
-  case '\0':
-    entry->type = g_str_has_suffix(entry->path, "/") ? TAR_DIRECTORY : TAR_FILE;
-    return TRUE;
-  case '0':
-  case 'S':
-    entry->type = TAR_FILE;
-    return TRUE;
-  case '1':
-    entry->type = TAR_HARDLINK;
-    return TRUE;
-  case '2':
-    entry->type = TAR_SYMLINK;
-    return TRUE;
-  case '3':
-    entry->type = TAR_CHAR;
-    return TRUE;
-  case '4':
-    entry->type = TAR_BLOCK;
-    return TRUE;
-  case '5':
-    entry->type = TAR_DIRECTORY;
-    return TRUE;
-  case '6':
-    entry->type = TAR_FIFO;
-    return TRUE;
-  default:
-    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: a tar entry of unknown type 0x%02x",
-                      entry->path, (guint)(guchar)type);
-  }
-}
-
-/* The header's word, over it the pax header's, over it GNU's long names. */
-static void
-entry_merge(TarReader *reader)
-{
-  const TarHeader *header = &reader->header;
-  const TarPax *pax = reader->pax;
-  TarEntry *entry = &reader->entry;
-
-  *entry = (TarEntry){
-      .path = header->name,
-      .link = header->link,
-      .mode = (guint32)(header->mode & 07777),
-      .uid = header->uid,
-      .gid = header->gid,
-      .mtime = header->mtime,
-      .major = header->major,
-      .minor = header->minor,
-  };
-  if (pax != NULL) {
-    entry->path = pax->path != NULL ? pax->path : entry->path;
-    entry->link = pax->link != NULL ? pax->link : entry->link;
-    entry->uid = pax->has_uid ? pax->uid : entry->uid;
-    entry->gid = pax->has_gid ? pax->gid : entry->gid;
-    if (pax->has_mtime) {
-      entry->mtime = pax->mtime;
-      entry->mtime_nsec = pax->mtime_nsec;
-    }
-    entry->xattrs = pax->xattrs->len > 0 ? pax->xattrs : NULL;
-  }
-  if (reader->long_name != NULL && *reader->long_name != '\0')
-    entry->path = reader->long_name;
-  if (reader->long_link != NULL && *reader->long_link != '\0')
-    entry->link = reader->long_link;
-}
-
-static gboolean
-error_sparse(GError **error)
-{
-  return util_error(error, NIXSTORE_ERROR_INVALID, "a malformed map of a sparse file in a tar");
-}
-
-/* A line of the map of format 1.0, which starts the content, decimal and at the file's cost. The
- * map is followed by padding of its own. */
-static gboolean
-read_map_number(TarReader *reader, gint64 *ret_value, guint64 *used, GError **error)
-{
-  char text[24];
-  gsize length = 0;
-
-  for (;;) {
-    const guint8 *piece;
-    gsize size;
-
-    if (reader->remaining == 0)
-      return error_sparse(error);
-    if (!take(reader, 1, &piece, &size, error))
-      return FALSE;
-    if (size == 0)
-      return error_cut_off(error);
-    reader->remaining--;
-    ++*used;
-    if (*piece == '\n')
-      break;
-    if (length == sizeof text)
-      return error_sparse(error);
-    text[length++] = (char)*piece;
-  }
-  return tar_parse_decimal(text, length, ret_value) || error_sparse(error);
-}
-
-static gboolean
-read_sparse_map_1_0(TarReader *reader, GError **error)
-{
-  guint64 used = 0, padding;
-  gint64 count, number;
-
-  if (!read_map_number(reader, &count, &used, error))
-    return FALSE;
-  if (count < 0 || count > SPARSE_MAX)
-    return error_sparse(error);
-  for (gint64 i = 0; i < 2 * count; i++) {
-    if (!read_map_number(reader, &number, &used, error))
-      return FALSE;
-    g_array_append_val(reader->map, number);
-  }
-  padding = (TAR_BLOCK_SIZE - used % TAR_BLOCK_SIZE) % TAR_BLOCK_SIZE;
-  if (padding > reader->remaining)
-    return error_sparse(error);
-  reader->remaining -= padding;
-  return skip(reader, padding, error);
-}
-
-static gboolean
-read_gnu_sparse_map(TarReader *reader, const guint8 *block, gint64 *ret_size, GError **error)
-{
-  gboolean in_header = TRUE, more;
-
-  if (reader->header.format != TAR_FORMAT_GNU)
-    return error_sparse(error);
-  for (;;) {
-    if (!tar_parse_gnu_sparse(block, in_header, reader->map, &more, ret_size) ||
-        reader->map->len > 2 * SPARSE_MAX)
-      return error_sparse(error);
-    if (!more)
-      return TRUE;
-    in_header = FALSE;
-    if (!read_block(reader, &block, error))
-      return FALSE;
-    if (block == NULL)
-      return error_cut_off(error);
-  }
-}
-
-/* Pieces must be in order and within @size, and be what the archive holds. */
-static gboolean
-check_sparse_map(TarReader *reader, gint64 size, GError **error)
-{
-  gint64 end = 0;
-  guint64 total = 0;
-
-  for (guint i = 0; i < reader->map->len; i += 2) {
-    gint64 offset = g_array_index(reader->map, gint64, i);
-    gint64 length = g_array_index(reader->map, gint64, i + 1);
-
-    if (offset < end || length < 0 || length > size - offset)
-      return error_sparse(error);
-    end = offset + length;
-    total += (guint64)length;
-  }
-  return (size >= 0 && total == reader->remaining) || error_sparse(error);
-}
-
-/* Whether the pax header makes its entry a sparse file, and of which format. */
-static gboolean
-pax_is_sparse(const TarPax *pax, gboolean *ret_1_0)
-{
-  if (pax == NULL)
-    return FALSE;
-  *ret_1_0 = pax->sparse_major == 1 && pax->sparse_minor == 0;
-  if (*ret_1_0)
-    return TRUE;
-  if (pax->sparse_major == 0 && (pax->sparse_minor == 0 || pax->sparse_minor == 1))
-    return TRUE;
-  return pax->sparse_major == -1 && pax->sparse_minor == -1 && pax->sparse_map->len > 0;
-}
-
-static gboolean
-read_pax_sparse_map(TarReader *reader, gboolean is_1_0, gint64 *ret_size, GError **error)
-{
-  const TarPax *pax = reader->pax;
-
-  if (pax->sparse_name != NULL)
-    reader->entry.path = pax->sparse_name;
-  if (pax->has_sparse_size)
-    *ret_size = pax->sparse_size;
-  if (is_1_0)
-    return read_sparse_map_1_0(reader, error);
-  if (!pax->has_sparse_count || pax->sparse_map->len % 2 != 0 ||
-      pax->sparse_count != pax->sparse_map->len / 2)
-    return error_sparse(error);
-  g_array_append_vals(reader->map, pax->sparse_map->data, pax->sparse_map->len);
-  return TRUE;
-}
-
-/* Sets up the content of the file at hand. */
-static gboolean
-entry_set_content(TarReader *reader, const guint8 *block, GError **error)
-{
-  gint64 size = reader->header.size;
-  gboolean is_1_0, sparse = TRUE;
-
-  if (reader->pax != NULL && reader->pax->has_size)
-    size = reader->pax->size;
-  if (size < 0)
-    return util_error(error, NIXSTORE_ERROR_INVALID, "a tar entry of negative size");
-  set_content(reader, reader->entry.type == TAR_FILE ? (guint64)size : 0);
-  if (reader->header.type == 'S') {
-    if (!read_gnu_sparse_map(reader, block, &size, error))
-      return FALSE;
-  } else if (pax_is_sparse(reader->pax, &is_1_0)) {
-    if (reader->entry.type != TAR_FILE)
-      return error_sparse(error);
-    if (!read_pax_sparse_map(reader, is_1_0, &size, error))
-      return FALSE;
-  } else {
-    sparse = FALSE;
-  }
-  if (sparse && !check_sparse_map(reader, size, error))
-    return FALSE;
-  reader->entry.size = reader->entry.type == TAR_FILE ? (guint64)size : 0;
-  reader->entry.holes = reader->entry.size - reader->remaining;
-  return TRUE;
-}
-
-gboolean
-tar_reader_next(TarReader *reader, const TarEntry **ret_entry, GError **error)
-{
-  const guint8 *block = NULL;
-  gboolean end;
-
-  clear_extensions(reader);
-  if (!read_header(reader, &end, &block, error))
-    return FALSE;
-  if (end) {
-    *ret_entry = NULL;
-    return TRUE;
-  }
-  entry_merge(reader);
-  if (reader->header.type == 'g') {
-    reader->entry.type = TAR_GLOBAL;
-    *ret_entry = &reader->entry;
-    return TRUE;
-  }
-  if (!entry_set_type(reader, error) || !entry_set_content(reader, block, error))
-    return FALSE;
-  *ret_entry = &reader->entry;
-  return TRUE;
-}
-
-/* How many bytes may be read in one go, and where they belong. */
-static guint64
-next_extent(TarReader *reader, guint64 *ret_offset)
-{
-  *ret_offset = reader->offset;
-  if (reader->map->len == 0)
-    return reader->remaining;
-  for (; reader->map_index < reader->map->len; reader->map_index += 2) {
-    gint64 offset = g_array_index(reader->map, gint64, reader->map_index);
-    gint64 length = g_array_index(reader->map, gint64, reader->map_index + 1);
-
-    *ret_offset = (guint64)offset + reader->map_done;
-    if (reader->map_done < (guint64)length)
-      return (guint64)length - reader->map_done;
-    reader->map_done = 0;
-  }
-  return 0;
-}
-
-gboolean
-tar_reader_read(TarReader *reader, const guint8 **ret_piece, gsize *ret_size, guint64 *ret_offset,
-                GError **error)
-{
-  guint64 max = next_extent(reader, ret_offset);
-
-  if (max == 0) {
-    *ret_size = 0;
-    return TRUE;
-  }
-  if (!take(reader, max, ret_piece, ret_size, error))
-    return FALSE;
-  if (*ret_size == 0)
+  if (text != NULL && g_str_has_prefix(text, "Truncated"))
     return error_cut_off(error);
-  reader->remaining -= *ret_size;
-  reader->offset += *ret_size;
-  reader->map_done += *ret_size;
+  return util_error(error, NIXSTORE_ERROR_INVALID, "not a tar archive, or a corrupt one: %s",
+                    text != NULL ? text : "a malformed header");
+}
+
+/* -------------------------------------------------------------- the stream --- */
+
+static void
+keep_tail(TarReader *reader)
+{
+  gsize keep = MIN(reader->tail_size, TAIL_SIZE - MIN(reader->piece_size, TAIL_SIZE));
+  gsize add = MIN(reader->piece_size, TAIL_SIZE);
+
+  memmove(reader->tail + TAIL_SIZE - add - keep, reader->tail + TAIL_SIZE - keep, keep);
+  if (add > 0)
+    memcpy(reader->tail + TAIL_SIZE - add, reader->piece + reader->piece_size - add, add);
+  reader->tail_size = keep + add;
+}
+
+/* Writers that do not close their archive leave out the padding of the last entry, and the end
+ * marker with it. archive/tar takes that, and so libarchive must be given the padding. */
+static void
+stream_end(TarReader *reader)
+{
+  static const guint8 zeros[BLOCK_SIZE];
+
+  if (reader->end == G_MAXUINT64)
+    reader->end = reader->given;
+  reader->piece = zeros;
+  reader->piece_size = (gsize)(-reader->given % BLOCK_SIZE);
+}
+
+static gboolean
+stream_fill(TarReader *reader, GError **error)
+{
+  keep_tail(reader);
+  reader->piece = reader->prologue;
+  reader->piece_size = reader->given == 0 ? BLOCK_SIZE : 0;
+  if (reader->given > 0 && reader->end == G_MAXUINT64 &&
+      !reader->fill(reader->data, &reader->piece, &reader->piece_size, error))
+    return FALSE;
+  if (reader->piece_size == 0)
+    stream_end(reader);
+  reader->given += reader->piece_size;
+  if (reader->headers_left < 0)
+    return TRUE;
+  if (reader->headers_left == 0)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "tar headers of more than %d bytes",
+                      HEADERS_MAX);
+  reader->headers_left -= MIN(reader->headers_left, (gint64)reader->piece_size);
+  return TRUE;
+}
+
+static la_ssize_t
+read_callback(struct archive *archive, void *data, const void **ret_piece)
+{
+  TarReader *reader = data;
+
+  if (reader->error != NULL || !stream_fill(reader, &reader->error))
+    return -1;
+  *ret_piece = reader->piece;
+  return (la_ssize_t)reader->piece_size;
+}
+
+/* libarchive goes on by reading where this fails. */
+static la_int64_t
+skip_callback(struct archive *archive, void *data, la_int64_t count)
+{
+  TarReader *reader = data;
+
+  if (reader->skip == NULL || reader->error != NULL ||
+      !reader->skip(reader->data, (guint64)count, &reader->error))
+    return 0;
+  reader->piece_size = reader->tail_size = 0;
+  reader->given += (guint64)count;
+  return count;
+}
+
+static guint64
+stream_position(const TarReader *reader)
+{
+  return (guint64)archive_filter_bytes(reader->archive, -1);
+}
+
+/* The prologue is there because libarchive loses a target that stands in a pax header alone (Go
+ * writes so what has no ASCII in it), unless the archive had a link with one in its header before.
+ */
+static gboolean
+stream_open(TarReader *reader, GError **error)
+{
+  static const UstarEntry link = {.name = "prologue", .linkname = "target", .type = '2'};
+  struct archive *archive = reader->archive = archive_read_new();
+  struct archive_entry *entry;
+
+  ustar_fill_header(reader->prologue, &link);
+  /* No other format is ever tried, and nothing is decompressed. */
+  if (archive_read_set_format(archive, ARCHIVE_FORMAT_TAR) != ARCHIVE_OK ||
+      archive_read_set_format_option(archive, "tar", "mac-ext", NULL) != ARCHIVE_OK ||
+      archive_read_set_read_callback(archive, read_callback) != ARCHIVE_OK ||
+      archive_read_set_skip_callback(archive, skip_callback) != ARCHIVE_OK ||
+      archive_read_set_callback_data(archive, reader) != ARCHIVE_OK ||
+      archive_read_open1(archive) != ARCHIVE_OK ||
+      archive_read_next_header(archive, &entry) != ARCHIVE_OK)
+    return error_archive(reader, error);
+  reader->start = stream_position(reader);
   return TRUE;
 }
 
 guint64
 tar_reader_position(const TarReader *reader)
 {
-  return reader->position;
+  return stream_position(reader) - BLOCK_SIZE;
+}
+
+/* Copies the @size bytes that libarchive read last. FALSE if they are not all at hand. */
+static gboolean
+last_bytes(const TarReader *reader, gsize size, guint8 *out)
+{
+  guint64 end = stream_position(reader), piece_start = reader->given - reader->piece_size;
+  gsize of_piece = end > piece_start ? (gsize)MIN(end - piece_start, size) : 0;
+  gsize behind = end > piece_start ? 0 : (gsize)(piece_start - end);
+  gsize of_tail = size - of_piece;
+
+  if (of_tail + behind > reader->tail_size)
+    return FALSE;
+  memcpy(out, reader->tail + TAIL_SIZE - behind - of_tail, of_tail);
+  if (of_piece > 0)
+    memcpy(out + of_tail, reader->piece + (end - piece_start) - of_piece, of_piece);
+  return TRUE;
+}
+
+/* ------------------------------------------------------------- the headers --- */
+
+static gint64
+parse_octal(const guint8 *field)
+{
+  char text[OCTAL_SIZE + 1] = "";
+  gsize blank = 0;
+
+  while (blank < OCTAL_SIZE && (field[blank] == ' ' || field[blank] == '\0'))
+    blank++;
+  memcpy(text, field + blank, OCTAL_SIZE - blank);
+  return (gint64)g_ascii_strtoull(text, NULL, 8);
+}
+
+/* The sum of all bytes, the checksum's own taken for spaces. Some old tars summed signed ones. */
+static gboolean
+checksum_matches(const guint8 *block)
+{
+  gint64 expected = parse_octal(block + HEADER_CHECKSUM), plain = 0, with_sign = 0;
+
+  for (gsize i = 0; i < BLOCK_SIZE; i++) {
+    guint8 byte = i - HEADER_CHECKSUM < OCTAL_SIZE ? ' ' : block[i];
+
+    plain += byte;
+    with_sign += (gint8)byte;
+  }
+  return expected == plain || expected == with_sign;
+}
+
+/* The header of the entry at hand; FALSE if the map of a sparse file lies between it and the
+ * content. libarchive says nothing of unknown types, takes a file with a pax record `linkpath' for
+ * a hard link and one with a slash at the end of its name for a directory, and lets ACLs change the
+ * mode. */
+static gboolean
+get_header(const TarReader *reader, guint8 header[BLOCK_SIZE])
+{
+  return last_bytes(reader, BLOCK_SIZE, header) && checksum_matches(header);
+}
+
+static gboolean
+entry_set_type(TarEntry *entry, char type, GError **error)
+{
+  static const TarType types[] = {TAR_FILE,  TAR_HARDLINK,  TAR_SYMLINK, TAR_CHAR,
+                                  TAR_BLOCK, TAR_DIRECTORY, TAR_FIFO};
+
+  if (type == '\0')
+    entry->type = g_str_has_suffix(entry->path, "/") ? TAR_DIRECTORY : TAR_FILE;
+  else if (type == 'S')
+    entry->type = TAR_FILE;
+  else if (type >= '0' && type < '0' + (int)G_N_ELEMENTS(types))
+    entry->type = types[type - '0'];
+  else
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: a tar entry of unknown type 0x%02x",
+                      entry->path, (guint)(guchar)type);
+  return TRUE;
+}
+
+/* Of several records of one name the last is the first here; an empty one takes the others back. */
+static gboolean
+entry_set_xattrs(TarReader *reader, struct archive_entry *from, GError **error)
+{
+  GArray *xattrs = reader->xattrs;
+  const char *name;
+  const void *value;
+  size_t size;
+
+  g_array_set_size(xattrs, 0);
+  if (archive_entry_xattr_reset(from) > XATTRS_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "more than %d xattrs", XATTRS_MAX);
+  while (archive_entry_xattr_next(from, &name, &value, &size) == ARCHIVE_OK) {
+    TreeXattr xattr = {(char *)name, (guint8 *)value, size};
+    guint i = 0;
+
+    while (i < xattrs->len && strcmp(g_array_index(xattrs, TreeXattr, i).name, name) != 0)
+      i++;
+    if (i == xattrs->len)
+      g_array_append_val(xattrs, xattr);
+  }
+  for (guint i = xattrs->len; i-- > 0;)
+    if (g_array_index(xattrs, TreeXattr, i).size == 0)
+      g_array_remove_index_fast(xattrs, i);
+  return TRUE;
+}
+
+/* Whether there is a minus in the pax record of a time without whole seconds. That libarchive does
+ * not say, so the headers are looked through, or the last of them if they are that large. */
+static gboolean
+zero_is_negative(const TarReader *reader)
+{
+  guint64 headers = reader->start - (guint64)archive_read_header_position(reader->archive);
+  gsize size = (gsize)MIN(headers, TAIL_SIZE);
+  guint8 bytes[TAIL_SIZE];
+
+  return last_bytes(reader, size, bytes) && memmem(bytes, size, " mtime=-0", 9) != NULL;
+}
+
+/* To libarchive a minus is the seconds' alone: it reads -1.5 as -1 and a half, and -0.5 as 0.5. */
+static void
+entry_set_time(TarReader *reader, struct archive_entry *from)
+{
+  gint64 seconds = archive_entry_mtime(from);
+  guint32 nsec = (guint32)archive_entry_mtime_nsec(from);
+
+  if (nsec > 0 && seconds > G_MININT64 &&
+      (seconds < 0 || (seconds == 0 && zero_is_negative(reader)))) {
+    seconds--;
+    nsec = 1000000000 - nsec;
+  }
+  reader->entry.mtime = seconds;
+  reader->entry.mtime_nsec = nsec;
+}
+
+/* Sets up the content of the entry at hand. */
+static gboolean
+entry_set_content(TarReader *reader, struct archive_entry *from, gboolean has_map, GError **error)
+{
+  TarEntry *entry = &reader->entry;
+  gint64 size = archive_entry_size(from), offset, length;
+
+  reader->content = reader->done = reader->offset = 0;
+  reader->all_holes = FALSE;
+  if (entry->type != TAR_FILE)
+    return TRUE;
+  if (size < 0)
+    return invalid(error, "a tar entry of negative size");
+  if ((size > 0 || has_map) && archive_entry_filetype(from) != AE_IFREG)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: content of what is no file", entry->path);
+  entry->size = (guint64)size;
+  entry->sparse = archive_entry_sparse_reset(from) > 0;
+  reader->content = entry->sparse ? 0 : entry->size;
+  reader->all_holes = !entry->sparse;
+  while (entry->sparse && archive_entry_sparse_next(from, &offset, &length) == ARCHIVE_OK)
+    reader->content += (guint64)length;
+  entry->sparse |= has_map;
+  return TRUE;
+}
+
+static gboolean
+entry_read(TarReader *reader, struct archive_entry *from, GError **error)
+{
+  TarEntry *entry = &reader->entry;
+  const char *path = archive_entry_pathname(from), *link = archive_entry_hardlink(from);
+  guint8 header[BLOCK_SIZE];
+  gboolean has_map = !get_header(reader, header);
+
+  if (link == NULL)
+    link = archive_entry_symlink(from);
+  *entry = (TarEntry){
+      .path = path != NULL ? path : "",
+      .link = link != NULL ? link : "",
+      .mode = (guint32)archive_entry_perm(from) & 07777,
+      .uid = archive_entry_uid(from),
+      .gid = archive_entry_gid(from),
+      .major = (gint64)archive_entry_rdevmajor(from),
+      .minor = (gint64)archive_entry_rdevminor(from),
+      .xattrs = reader->xattrs,
+  };
+  if (!has_map && header[HEADER_MODE] < 0x80)
+    entry->mode = (guint32)parse_octal(header + HEADER_MODE) & 07777;
+  entry_set_time(reader, from);
+  return entry_set_type(entry, has_map ? '0' : (char)header[HEADER_TYPE], error) &&
+         entry_set_xattrs(reader, from, error) && entry_set_content(reader, from, has_map, error);
+}
+
+/* Passes over what is left of the entry at hand, and makes sure that libarchive and we agree about
+ * how long its content is: it heeds a size also where archive/tar takes none. */
+static gboolean
+skip_content(TarReader *reader, GError **error)
+{
+  guint64 taken, padded = (reader->content + BLOCK_SIZE - 1) / BLOCK_SIZE * BLOCK_SIZE;
+
+  if (archive_read_data_skip(reader->archive) != ARCHIVE_OK)
+    return error_archive(reader, error);
+  taken = stream_position(reader) - reader->start;
+  if (taken != padded && !(taken == 0 && reader->all_holes))
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "%s: its content is not as long as its header says", reader->entry.path);
+  if (taken > 0 && reader->start + reader->content > reader->end)
+    return error_cut_off(error);
+  return TRUE;
+}
+
+/* libarchive would have names in UTF-8 (a pax header's) made to fit the locale, and in one of UTF-8
+ * composed. To the C locale what is not ASCII cannot be converted: then they stay as they are, with
+ * a warning that is known by its number alone. Every other warning is an error. */
+static int
+read_header(TarReader *reader, struct archive_entry **ret_entry)
+{
+  locale_t old = uselocale(reader->locale);
+  int result;
+
+  reader->headers_left = HEADERS_MAX;
+  result = archive_read_next_header(reader->archive, ret_entry);
+  reader->headers_left = -1;
+  uselocale(old);
+  if (result == ARCHIVE_WARN && archive_errno(reader->archive) == EILSEQ)
+    return ARCHIVE_OK;
+  return result;
+}
+
+/* At the end, which libarchive sees in one block of zeros: archive/tar wants a second, or nothing
+ * more at all. */
+static gboolean
+check_end(const TarReader *reader, guint64 start, GError **error)
+{
+  guint64 position = stream_position(reader);
+
+  if (position - start == BLOCK_SIZE && reader->given > position)
+    return invalid(error, "a tar archive with a lone block of zeros in its middle");
+  return TRUE;
+}
+
+gboolean
+tar_reader_next(TarReader *reader, const TarEntry **ret_entry, GError **error)
+{
+  struct archive_entry *from;
+  guint64 position;
+  int result;
+
+  if (reader->archive == NULL && !stream_open(reader, error))
+    return FALSE;
+  if (!skip_content(reader, error))
+    return FALSE;
+  position = stream_position(reader);
+  result = read_header(reader, &from);
+  if (result == ARCHIVE_EOF && reader->error == NULL) {
+    *ret_entry = NULL;
+    return check_end(reader, position, error);
+  }
+  if (result != ARCHIVE_OK)
+    return error_archive(reader, error);
+  reader->start = stream_position(reader);
+  if (reader->start > reader->end)
+    return error_cut_off(error);
+  if (!entry_read(reader, from, error))
+    return FALSE;
+  *ret_entry = &reader->entry;
+  return TRUE;
+}
+
+/* ------------------------------------------------------------- the content --- */
+
+/* At the end of a file: what its map promised, or all of it, was there. */
+static gboolean
+check_content(const TarReader *reader, GError **error)
+{
+  if (reader->done == reader->content || (reader->done == 0 && reader->all_holes))
+    return TRUE;
+  return error_cut_off(error);
+}
+
+gboolean
+tar_reader_read(TarReader *reader, const guint8 **ret_piece, gsize *ret_size, guint64 *ret_offset,
+                GError **error)
+{
+  const void *piece;
+  size_t size;
+  la_int64_t offset;
+  int result = archive_read_data_block(reader->archive, &piece, &size, &offset);
+
+  if (result == ARCHIVE_EOF && reader->error == NULL) {
+    *ret_size = 0;
+    return check_content(reader, error);
+  }
+  if (result != ARCHIVE_OK)
+    return error_archive(reader, error);
+  if (offset < 0 || (guint64)offset < reader->offset || (guint64)offset > reader->entry.size ||
+      size > reader->entry.size - (guint64)offset)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "a malformed map of a sparse file in a tar");
+  if (stream_position(reader) + size > reader->end)
+    return error_cut_off(error);
+  reader->done += size;
+  reader->offset = (guint64)offset + size;
+  *ret_piece = piece;
+  *ret_size = size;
+  *ret_offset = (guint64)offset;
+  return TRUE;
 }

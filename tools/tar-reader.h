@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Reads tar archives as stock Podman's archive/tar does: v7, ustar, pax, GNU and star headers, GNU
- * long names, base-256 numbers, all four kinds of GNU sparse files, star's xattrs. Names are bytes
- * and stay so. Why it is not libarchive: doc/ARCHITECTURE.md, "Decisions". Nothing in the input is
- * trusted.
- * Stands on util and, for TreeXattr, tree.
+ * Reads uncompressed tar archives by libarchive, and sees to it that what comes out is what stock
+ * Podman's archive/tar (Go) would read, or an error: names are bytes and stay so, types and modes
+ * are the header's own, content is where and as long as the header says. Where the two still
+ * differ: doc/ARCHITECTURE.md, "Decisions". Nothing in the input is trusted.
+ * Stands on util, tree (for TreeXattr) and libarchive, of which nothing shows here.
  */
 #pragma once
 
@@ -21,7 +21,6 @@ typedef enum {
   TAR_BLOCK,
   TAR_DIRECTORY,
   TAR_FIFO,
-  TAR_GLOBAL, /* a global pax header: checked, not obeyed, but archive/tar has it for an entry */
 } TarType;
 
 /* All that it points to is the reader's, and valid until the next tar_reader_next(). */
@@ -32,9 +31,9 @@ typedef struct {
   guint32 mode;                         /* 07777 at most */
   gint64 uid, gid, mtime, major, minor; /* as they stand there */
   guint32 mtime_nsec;
-  guint64 size;   /* of a file, holes included */
-  guint64 holes;  /* bytes of it that are not in the archive */
-  GArray *xattrs; /* of TreeXattr, in no order; may be NULL */
+  guint64 size;    /* of a file, holes included */
+  gboolean sparse; /* there is a map of where its content belongs */
+  GArray *xattrs;  /* of TreeXattr, none of them empty, in no order */
 } TarEntry;
 
 typedef struct TarReader TarReader;
@@ -49,11 +48,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TarReader, tar_reader_free)
 
 /* The next entry, or *ret_entry NULL at the end of the archive (what may follow it is not read).
  * What was not read of the entry before is skipped. INVALID for anything malformed or cut off, or
- * an entry of an unknown type. */
+ * an entry of an unknown type. After an error the reader may only be freed. */
 gboolean tar_reader_next(TarReader *reader, const TarEntry **ret_entry, GError **error);
 
-/* The next piece of the entry's content, which belongs at *ret_offset of the file (what no piece
- * covers is a hole); *ret_size 0 at its end. */
+/* The next piece of the content of the file at hand, which belongs at *ret_offset of it (what no
+ * piece covers is a hole); *ret_size 0 at its end. */
 gboolean tar_reader_read(TarReader *reader, const guint8 **ret_piece, gsize *ret_size,
                          guint64 *ret_offset, GError **error);
 

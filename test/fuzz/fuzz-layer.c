@@ -24,7 +24,7 @@ const FuzzSeed fuzz_seeds[] = {
               "0\t.wh.d\n5\t./\t\t\tmtime=-3.5\tuid=7\n6\tp\n0\t.wh..wh.plnk/1\n"),
     FUZZ_SEED("2\ta\tb\n2\tb\ta\n0\ta/c\n--\n2\tu\t../../d/..\n5\td\n0\tu/d/e\n"
               "--\n0\tu/d\t\tnot a directory any more\n"),
-    FUZZ_SEED("0\ts\t\tAABB\tGNU.sparse.major=0\tGNU.sparse.minor=1\tGNU.sparse.numblocks=2\t"
+    FUZZ_SEED("0\ts\t\tAABB\tGNU.sparse.numblocks=2\t"
               "GNU.sparse.map=1,2,6,2\tGNU.sparse.size=9\n1\t../x\t../../etc/passwd\n"),
 };
 const gsize fuzz_n_seeds = G_N_ELEMENTS(fuzz_seeds);

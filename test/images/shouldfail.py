@@ -283,11 +283,21 @@ def tar_cases():
                        ("letters", b"xx path=abc\n"), ("negative", b"-8 path=a\n"),
                        ("no-newline", b"12 path=abcd"), ("overflow", b"99999999999999999999 path=a\n")):
         tar_case("pax-" + name, f"pax: {name}", raw(header(b"x", b"x", size=len(body)) + pad(body)), f)
-    for key, value in (("size", "-1"), ("size", "99999999999999999999"), ("mtime", "yesterday"), ("uid", "-5"),
-                       ("uid", "4294967296"), ("gid", "99999999999"), ("path", b"a\0b")):
+    # Stock Podman refuses a time that is none, and a name with a NUL, too; libarchive does not say.
+    for key, value in (("size", "-1"), ("size", "99999999999999999999"), ("uid", "-5"),
+                       ("uid", "4294967296"), ("gid", "99999999999")):
         tar_case(f"pax-{key}-{abs(hash_of(value))}", f"pax: {key}={value!r}",
                  entry("p", data=b"x" * 600, pax=[(key, value)]))
     tar_case("pax-header-huge", "pax: a header of 2 GiB is announced", raw(header(b"x", b"x", size=2 ** 31)), f)
+    tar_case("pax-twice", "pax: two headers in a row", raw(2 * (header(b"x", b"x", size=9) + pad(b"9 path=a\n"))), f)
+    tar_case("pax-alone", "pax: a header of nothing", f, raw(header(b"x", b"x", size=9) + pad(b"9 path=a\n")), end=False)
+    tar_case("pax-map-huge", "sparse 1.0: a map of 3 MiB",
+             lambda t: t.sparse_pax("1.0", "s", 2 << 20, [(2 * i, b"x") for i in range(1 << 18)]))
+    tar_case("zeros-alone", "tar: a lone block of zeros", f, raw(b"\0" * 512), f)
+    tar_case("dir-content", "a directory with content, which would hide what follows",
+             entry("d", "dir", pax=[("size", "512")]), f)
+    tar_case("hardlink-content", "a hard link with content, which would hide what follows", f,
+             entry("l", "hardlink", link="f", pax=[("size", "512")]), f)
     tar_case("gnu-name-huge", "GNU: a name of 1 GiB is announced", raw(header(b"x", b"L", size=2 ** 30)), f)
     for v in ("1.0", "0.1", "0.0"):
         for name, size, extents in (("outside", 10, [(0, b"x" * 100)]), ("order", 4096, [(2048, b"b"), (0, b"a")]),
