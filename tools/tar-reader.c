@@ -255,13 +255,16 @@ parse_octal(const guint8 *field)
 static gboolean
 checksum_matches(const guint8 *block)
 {
-  gint64 expected = parse_octal(block + HEADER_CHECKSUM), plain = 0, with_sign = 0;
+  gint64 expected = parse_octal(block + HEADER_CHECKSUM);
+  gint32 plain = OCTAL_SIZE * ' ', with_sign = plain;
 
   for (gsize i = 0; i < BLOCK_SIZE; i++) {
-    guint8 byte = i - HEADER_CHECKSUM < OCTAL_SIZE ? ' ' : block[i];
-
-    plain += byte;
-    with_sign += (gint8)byte;
+    plain += block[i];
+    with_sign += (gint8)block[i];
+  }
+  for (gsize i = HEADER_CHECKSUM; i < HEADER_CHECKSUM + OCTAL_SIZE; i++) {
+    plain -= block[i];
+    with_sign -= (gint8)block[i];
   }
   return expected == plain || expected == with_sign;
 }
@@ -401,6 +404,13 @@ entry_read(TarReader *reader, struct archive_entry *from, GError **error)
          entry_set_xattrs(reader, from, error) && entry_set_content(reader, from, has_map, error);
 }
 
+static gboolean
+error_length(const TarReader *reader, GError **error)
+{
+  return util_error(error, NIXSTORE_ERROR_INVALID,
+                    "%s: its content is not as long as its header says", reader->entry.path);
+}
+
 /* Passes over what is left of the entry at hand, and makes sure that libarchive and we agree about
  * how long its content is: it heeds a size also where archive/tar takes none. */
 static gboolean
@@ -412,8 +422,7 @@ skip_content(TarReader *reader, GError **error)
     return error_archive(reader, error);
   taken = stream_position(reader) - reader->start;
   if (taken != padded && !(taken == 0 && reader->all_holes))
-    return util_error(error, NIXSTORE_ERROR_INVALID,
-                      "%s: its content is not as long as its header says", reader->entry.path);
+    return error_length(reader, error);
   if (taken > 0 && reader->start + reader->content > reader->end)
     return error_cut_off(error);
   return TRUE;
@@ -479,15 +488,6 @@ tar_reader_next(TarReader *reader, const TarEntry **ret_entry, GError **error)
 
 /* ------------------------------------------------------------- the content --- */
 
-/* At the end of a file: what its map promised, or all of it, was there. */
-static gboolean
-check_content(const TarReader *reader, GError **error)
-{
-  if (reader->done == reader->content || (reader->done == 0 && reader->all_holes))
-    return TRUE;
-  return error_cut_off(error);
-}
-
 gboolean
 tar_reader_read(TarReader *reader, const guint8 **ret_piece, gsize *ret_size, guint64 *ret_offset,
                 GError **error)
@@ -499,7 +499,8 @@ tar_reader_read(TarReader *reader, const guint8 **ret_piece, gsize *ret_size, gu
 
   if (result == ARCHIVE_EOF && reader->error == NULL) {
     *ret_size = 0;
-    return check_content(reader, error);
+    return reader->done == reader->content || (reader->done == 0 && reader->all_holes) ||
+           error_length(reader, error);
   }
   if (result != ARCHIVE_OK)
     return error_archive(reader, error);

@@ -29,23 +29,6 @@ const FuzzSeed fuzz_seeds[] = {
 };
 const gsize fuzz_n_seeds = G_N_ELEMENTS(fuzz_seeds);
 
-typedef struct {
-  const GByteArray *tar;
-  gsize offset;
-} Input;
-
-static gboolean
-fill(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
-{
-  Input *input = data;
-  gsize size = MIN(1000, input->tar->len - input->offset);
-
-  *ret_piece = input->tar->data + input->offset;
-  *ret_size = size;
-  input->offset += size;
-  return TRUE;
-}
-
 static void
 add_line(GByteArray *tar, char *line)
 {
@@ -80,12 +63,12 @@ static gboolean
 apply(LayerTarget *target, char **line, GError **error)
 {
   g_autoptr(GByteArray) tar = g_byte_array_new();
-  Input input = {tar, 0};
 
   for (; *line != NULL && strcmp(*line, "--") != 0; line++)
     add_line(tar, *line);
   tar_fixture_end(tar);
-  return layer_apply_tar(target, fill, &input, error);
+  TarFixtureInput input = {.data = tar->data, .size = tar->len, .piece = 1000};
+  return layer_apply_tar(target, tar_fixture_fill, &input, error);
 }
 
 /* What comes out is a tree that a manifest can describe, in names that stay beneath the root. */

@@ -54,23 +54,6 @@ static void __attribute__((constructor)) make_seeds(void)
   memcpy(seed_special, tar->data, MIN(tar->len, sizeof seed_special));
 }
 
-typedef struct {
-  const guint8 *data;
-  gsize size, offset;
-} Input;
-
-static gboolean
-fill(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
-{
-  Input *input = data;
-  gsize size = MIN(700, input->size - input->offset);
-
-  *ret_piece = input->data + input->offset;
-  *ret_size = size;
-  input->offset += size;
-  return TRUE;
-}
-
 /* Pieces are in order, within the file, and no more than the input has. */
 static gboolean
 read_content(TarReader *reader, const TarEntry *entry, gsize max, GError **error)
@@ -99,8 +82,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
   g_autofree guint8 *copy = g_malloc(size + 1);
-  Input input = {copy, size, 0};
-  g_autoptr(TarReader) reader = tar_reader_new(fill, NULL, &input);
+  TarFixtureInput input = {.data = copy, .size = size, .piece = 700};
+  g_autoptr(TarReader) reader = tar_reader_new(tar_fixture_fill, NULL, &input);
   g_autoptr(GError) error = NULL;
   const TarEntry *entry = NULL;
   gsize entries = 0;

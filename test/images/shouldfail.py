@@ -283,7 +283,7 @@ def tar_cases():
                        ("letters", b"xx path=abc\n"), ("negative", b"-8 path=a\n"),
                        ("no-newline", b"12 path=abcd"), ("overflow", b"99999999999999999999 path=a\n")):
         tar_case("pax-" + name, f"pax: {name}", raw(header(b"x", b"x", size=len(body)) + pad(body)), f)
-    # Stock Podman refuses a time that is none, and a name with a NUL, too; libarchive does not say.
+    # Stock Podman refuses a time that is none, and names with a NUL, too; libarchive does not say.
     for key, value in (("size", "-1"), ("size", "99999999999999999999"), ("uid", "-5"),
                        ("uid", "4294967296"), ("gid", "99999999999")):
         tar_case(f"pax-{key}-{abs(hash_of(value))}", f"pax: {key}={value!r}",
@@ -322,9 +322,8 @@ def name_cases():
                        ("nothing", ".wh."), ("through-dotdot", "etc/../../.wh.x")):
         tar_case("whiteout-" + name, f"a whiteout of {name}", entry(path, mode=0))
     for name, to in (("outside", "../../../../etc/passwd"), ("missing", "no/such/file"), ("itself", "l"),
-                     ("directory", "etc"), ("empty", ""), ("later", "later"), ("nul", None)):
-        pax = [("linkpath", b"etc/passwd\0x")] if to is None else ()
-        tar_case("hardlink-" + name, f"a hard link: {name}", entry("l", "hardlink", link=to or "", pax=pax),
+                     ("directory", "etc"), ("empty", ""), ("later", "later")):
+        tar_case("hardlink-" + name, f"a hard link: {name}", entry("l", "hardlink", link=to),
                  entry("later", data=b"x"))
     tar_case("symlink-long", "a symlink of 4096 bytes", entry("l", "symlink", link="s" * 4096))
     tar_case("symlink-empty", "a symlink to nothing", entry("l", "symlink", link=""))

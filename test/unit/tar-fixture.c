@@ -115,3 +115,15 @@ tar_fixture_new(const TarFixture *entries, gsize n_entries)
   tar_fixture_end(tar);
   return tar;
 }
+
+gboolean
+tar_fixture_fill(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
+{
+  TarFixtureInput *input = data;
+  gsize size = MIN(input->piece, input->size - input->offset);
+
+  *ret_piece = input->data + input->offset;
+  *ret_size = size;
+  input->offset += size;
+  return TRUE;
+}

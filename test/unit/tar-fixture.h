@@ -33,3 +33,12 @@ void tar_fixture_fix_checksum(guint8 *block);
 
 /* A whole tar of @n_entries. Caller frees. */
 GByteArray *tar_fixture_new(const TarFixture *entries, gsize n_entries);
+
+/* The input of a reader: gives @data in pieces of @piece bytes, so that headers lie across them. */
+typedef struct {
+  const guint8 *data;
+  gsize size, offset, piece;
+} TarFixtureInput;
+
+/* A TarFill for it. */
+gboolean tar_fixture_fill(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error);

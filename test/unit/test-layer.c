@@ -157,24 +157,6 @@ static const Case cases[] = {
     {"unknown type", {{{.type = '7', .path = "a"}}}, "!unknown type 0x37"},
 };
 
-/* Gives a tar in pieces of an odd size, so that headers lie across them. */
-typedef struct {
-  const GByteArray *tar;
-  gsize offset, piece;
-} Input;
-
-static gboolean
-fill(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
-{
-  Input *input = data;
-  gsize size = MIN(input->piece, input->tar->len - input->offset);
-
-  *ret_piece = input->tar->data + input->offset;
-  *ret_size = size;
-  input->offset += size;
-  return TRUE;
-}
-
 static GString *
 apply_case(const Case *c, gsize piece, GError **error)
 {
@@ -191,8 +173,8 @@ apply_case(const Case *c, gsize piece, GError **error)
     while (count < G_N_ELEMENTS(c->layers[i]) && c->layers[i][count].path != NULL)
       count++;
     tar = tar_fixture_new(c->layers[i], count);
-    Input input = {tar, 0, piece};
-    if (!layer_apply_tar(&target, fill, &input, error))
+    TarFixtureInput input = {tar->data, tar->len, 0, piece};
+    if (!layer_apply_tar(&target, tar_fixture_fill, &input, error))
       return NULL;
   }
   if (!stage_place_tree(stage, tree, error))
@@ -243,12 +225,12 @@ test_stage(void)
   g_autoptr(GByteArray) tar = tar_fixture_new(entries, G_N_ELEMENTS(entries));
   BlobBudget budget = {0};
   LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
-  Input input = {tar, 0, 100};
+  TarFixtureInput input = {tar->data, tar->len, 0, 100};
   struct stat st;
 
   g_assert_no_error(error);
   g_assert_true(g_str_has_suffix(stage_path(stage), "/name"));
-  g_assert_true(layer_apply_tar(&target, fill, &input, &error));
+  g_assert_true(layer_apply_tar(&target, tar_fixture_fill, &input, &error));
   g_assert_true(stage_place_tree(stage, tree, &error));
   g_assert_cmpuint(budget.decompressed, ==, 5); /* holes alone: the bytes are the streams' */
 
@@ -285,9 +267,9 @@ test_limits(void)
   g_autoptr(GByteArray) flood = g_byte_array_new();
   BlobBudget budget = {.max_size = 4096};
   LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
-  Input input = {tar, 0, 4096};
+  TarFixtureInput input = {tar->data, tar->len, 0, 4096};
 
-  g_assert_false(layer_apply_tar(&target, fill, &input, &error));
+  g_assert_false(layer_apply_tar(&target, tar_fixture_fill, &input, &error));
   g_assert_nonnull(strstr(error->message, "--max-size"));
   g_clear_error(&error);
 
@@ -297,8 +279,8 @@ test_limits(void)
     tar_fixture_add(flood, &device);
   }
   budget.max_size = 0;
-  input = (Input){flood, 0, 65536};
-  g_assert_false(layer_apply_tar(&target, fill, &input, &error));
+  input = (TarFixtureInput){flood->data, flood->len, 0, 65536};
+  g_assert_false(layer_apply_tar(&target, tar_fixture_fill, &input, &error));
   g_assert_nonnull(strstr(error->message, "devices and FIFOs"));
 }
 
