@@ -10,10 +10,11 @@
 #include "settings.h"
 #include "util.h"
 
-#include <dirent.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 /* The source of every mount of ours: "nixstore:..." of an overlay, "nixstore-fuse". */
 #define MOUNT_SOURCE "nixstore"
@@ -125,31 +126,50 @@ is_server(const char *pid)
   g_autofree char *directory = g_build_filename("/proc", pid, NULL);
   g_autofree char *name = NULL;
   struct stat st;
+  /* The keeper and the server proper. */
   return g_file_get_contents(path, &name, NULL, NULL) && stat(directory, &st) == 0 &&
-         st.st_uid == geteuid() && strcmp(g_strchomp(name), "nixstore-fuse") == 0;
+         st.st_uid == geteuid() &&
+         (g_str_has_prefix(name, "nixstore-fuse") || g_str_has_prefix(name, "nixstore-keeper"));
 }
 
-/* The servers of this user, if no process of the system has anything of ours mounted; else none. */
+/* Whether the descriptor @fd of the process @pidfd is a /dev/fuse whose filesystem is gone: poll(2)
+ * says POLLERR then, and only then (the kernel's fuse_dev_poll()). */
+static gboolean
+is_dead_connection(int pidfd, int number)
+{
+  autofd int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+  struct pollfd query = {.fd = fd, .events = POLLIN};
+  return fd >= 0 && poll(&query, 1, 0) == 1 && (query.revents & POLLERR);
+}
+
+/* Whether the server @pid should have left, for certain. */
+static gboolean
+is_idle(const char *pid)
+{
+  g_autofree char *path = g_build_filename("/proc", pid, "fd", NULL);
+  g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+  autofd int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)atoi(pid), 0);
+  const char *number;
+  while (dir && pidfd >= 0 && (number = g_dir_read_name(dir))) {
+    g_autofree char *link = g_build_filename(path, number, NULL);
+    g_autofree char *target = g_file_read_link(link, NULL);
+    if (g_strcmp0(target, "/dev/fuse") == 0)
+      return is_dead_connection(pidfd, atoi(number));
+  }
+  return FALSE;
+}
+
+/* The servers of this user whose filesystem is gone. */
 static GPtrArray *
 find_idle_servers(void)
 {
-  g_autoptr(GPtrArray) servers = g_ptr_array_new_with_free_func(g_free);
-  DIR *proc = opendir("/proc");
-  const struct dirent *entry;
-  guint mounted = 0;
-  while (proc && (entry = readdir(proc))) {
-    if (!g_ascii_isdigit(*entry->d_name))
-      continue;
-    if (is_server(entry->d_name))
-      g_ptr_array_add(servers, g_strdup(entry->d_name));
-    g_autoptr(GPtrArray) points = list_mounts(entry->d_name);
-    mounted += points ? points->len : 0;
-  }
-  if (proc)
-    closedir(proc);
-  if (mounted > 0)
-    g_ptr_array_set_size(servers, 0);
-  return g_steal_pointer(&servers);
+  GPtrArray *servers = g_ptr_array_new_with_free_func(g_free);
+  g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+  const char *pid;
+  while (proc && (pid = g_dir_read_name(proc)))
+    if (g_ascii_isdigit(*pid) && is_server(pid) && is_idle(pid))
+      g_ptr_array_add(servers, g_strdup(pid));
+  return servers;
 }
 
 void
@@ -158,7 +178,7 @@ doctor_check_servers(Doctor *doctor)
   g_autoptr(GPtrArray) servers = find_idle_servers();
   if (servers->len == 0)
     return;
-  /* One that has just been started, or is about to leave. */
+  /* One that is about to leave. */
   g_usleep(PATIENCE_MILLISECONDS * 1000);
   g_ptr_array_unref(servers);
   servers = find_idle_servers();
@@ -166,10 +186,10 @@ doctor_check_servers(Doctor *doctor)
   for (guint i = 0; i < servers->len; i++)
     g_string_append_printf(pids, " %s", (const char *)servers->pdata[i]);
   if (servers->len > 0)
-    doctor_add(
-        doctor, DOCTOR_WARNING,
-        g_strdup_printf("FUSE servers run, though nothing of nixstore is mounted:%s", pids->str),
-        g_strdup_printf("kill -9%s", pids->str));
+    doctor_add(doctor, DOCTOR_WARNING,
+               g_strdup_printf("FUSE servers run, though nobody has their filesystem mounted:%s",
+                               pids->str),
+               g_strdup_printf("kill -9%s", pids->str));
 }
 
 void
