@@ -29,6 +29,8 @@ elif grep -q "failed: Fetching the source" "$T/podman.err"; then
 else
   tap_not_ok "Podman with the driver" "$(tail -n 20 "$T/podman.err")"
 fi
+# The driver's own tests, where there is a Podman that has it.
+[ -z "$driver" ] || tests+=" test/podman/driver.sh"
 enter env NIXSTORE_BUILDDIR=/build PODMAN_NIXSTORE="$driver" \
   FIDELITY_IMAGES="${FIDELITY_IMAGES:-nasty nasty-dirs nasty-trusted debian-base}" \
   bash -c "cd /src; $RUN_TESTS" _ $tests >"$T/points" 2>&1
