@@ -93,8 +93,8 @@ strip_colours(const char *text)
 }
 
 /* Nix's last line that says "error:", or its last line: after the error it prints hints. */
-static char *
-nix_message(const char *text)
+char *
+store_message(const char *text)
 {
   g_autofree char *plain = strip_colours(text ? text : "");
   g_auto(GStrv) lines = g_strsplit(plain, "\n", -1);
@@ -145,7 +145,7 @@ nix_run(const char *const *arguments, const char *path, const char *what, GError
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
     return g_strstrip(g_steal_pointer(&output));
 
-  g_autofree char *message = nix_message(errors);
+  g_autofree char *message = store_message(errors);
   if (WIFSIGNALED(status))
     util_error(error, NIXSTORE_ERROR_FAILED, "%s %s: nix-store was ended by signal %d (%s)", what,
                path, WTERMSIG(status), g_strsignal(WTERMSIG(status)));
@@ -380,7 +380,7 @@ store_substitute(const char *path, const char *link, GError **error)
                       "fetch %s: not done after %u seconds (substitute_timeout): fetch it, as with "
                       "`nix-copy-closure --from HOST %s'",
                       path, (guint)seconds, path);
-  g_autofree char *message = nix_message(errors);
+  g_autofree char *message = store_message(errors);
   return util_error(error, NIXSTORE_ERROR_NOT_FOUND,
                     "the image's files are not to be had: %s is neither in the Nix store nor can "
                     "Nix fetch it from its substituters (%s): copy it, as with `nix-copy-closure "

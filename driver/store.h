@@ -49,7 +49,8 @@ typedef struct {
 /* All of them, of StoreRoot. */
 GPtrArray *store_list_roots(GError **error);
 
-/* Whether @link is an indirect GC root of @path and in the store's books: what store_add_root() makes. */
+/* Whether @link is an indirect GC root of @path and in the store's books: what store_add_root()
+ * makes. */
 gboolean store_has_root(const char *path, const char *link);
 
 /* Fetches @path, if the store lacks it, from the substituters (binary caches, other stores over ssh)
@@ -67,3 +68,6 @@ gboolean store_query_size(const char *path, guint64 *ret_size, GError **error);
 
 /* Compares the path's content with its recorded hash (nix-store --verify-path). */
 gboolean store_verify(const char *path, GError **error);
+
+/* What is wrong, in one line, out of what a program of Nix's has printed. */
+char *store_message(const char *text);

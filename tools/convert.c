@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
+#include "add.h"
 #include "command.h"
 #include "convert.h"
 #include "image.h"
@@ -103,58 +104,38 @@ collapse_layers(const Source *source, Stage *stage, guint64 max_size, GError **e
   return apply_layers(source, &target, error) ? g_steal_pointer(&tree) : NULL;
 }
 
-/* Writes everything but rootfs. */
-static gboolean
-write_parts(const Source *source, Stage *stage, Tree *tree, GError **error)
+/* Adds what @tree and @stage hold to the store. */
+static char *
+add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage,
+         NixWorker **ret_worker, GError **error)
 {
   g_autoptr(GString) manifest = manifest_write(tree);
   g_autofree char *hex = util_sha256_hex(manifest->str, manifest->len);
   g_autofree char *digest = g_strconcat("sha256:", hex, NULL);
   g_autofree char *json = image_serialise(source->config_digest, digest);
+  StagedImage image = {name,
+                       tree,
+                       stage,
+                       {{IMAGE_CONFIG, source->config, source->config_size},
+                        {IMAGE_JSON, json, strlen(json)},
+                        {IMAGE_MANIFEST, manifest->str, manifest->len}}};
 
-  return stage_write_file(stage, IMAGE_MANIFEST, manifest->str, manifest->len, error) &&
-         stage_write_file(stage, IMAGE_CONFIG, source->config, source->config_size, error) &&
-         stage_write_file(stage, IMAGE_JSON, json, strlen(json), error);
+  return add_image(&image, ret_worker, error);
 }
 
-/* Converts @source to an image path called @name and returns its store path. The stage, which is of
- * no use any more, is handed over: to remove it takes a while. */
+/* Converts @source to an image path called @name and returns its store path; *ret_worker as for
+ * add_image(). */
 static char *
-convert_source(const Source *source, const char *name, guint64 max_size, Stage **ret_stage,
+convert_source(const Source *source, const char *name, guint64 max_size, NixWorker **ret_worker,
                GError **error)
 {
-  g_autoptr(Stage) stage = stage_new(name, error);
+  g_autoptr(Stage) stage = stage_new(error);
   g_autoptr(Tree) tree = NULL;
-  char *store_path;
 
   if (stage == NULL)
     return NULL;
   tree = collapse_layers(source, stage, max_size, error);
-  if (tree == NULL || !stage_place_tree(stage, tree, error) ||
-      !write_parts(source, stage, tree, error))
-    return NULL;
-  store_path = store_add(stage_path(stage), error);
-  if (store_path != NULL)
-    *ret_stage = g_steal_pointer(&stage);
-  return store_path;
-}
-
-static gpointer
-free_stage(gpointer stage)
-{
-  stage_free(stage);
-  return NULL;
-}
-
-/* import_image(), while the stage is removed. */
-static Import *
-import_meanwhile(const char *store_path, Stage *stage, GError **error)
-{
-  GThread *thread = g_thread_new("clean-up", free_stage, stage);
-  Import *import = import_image(store_path, option_tag, error);
-
-  g_thread_join(thread);
-  return import;
+  return tree != NULL ? add_tree(source, name, tree, stage, ret_worker, error) : NULL;
 }
 
 static Source *
@@ -186,12 +167,12 @@ print_result(const Source *source, const char *name, const char *store_path, con
 }
 
 char *
-convert_image(const char *spec, const char *name, guint64 max_size, GError **error)
+convert_image(const char *spec, const char *name, guint64 max_size, NixWorker **ret_worker,
+              GError **error)
 {
   g_autoptr(Source) source = open_source(spec, max_size, error);
-  g_autoptr(Stage) stage = NULL;
 
-  return source != NULL ? convert_source(source, name, max_size, &stage, error) : NULL;
+  return source != NULL ? convert_source(source, name, max_size, ret_worker, error) : NULL;
 }
 
 static gboolean
@@ -256,7 +237,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
 {
   g_autoptr(Source) source = NULL;
   g_autoptr(Import) import = NULL;
-  g_autoptr(Stage) stage = NULL;
+  g_autoptr(NixWorker) worker = NULL;
   g_autofree char *name = NULL, *store_path = NULL;
   guint64 max_size = 0;
 
@@ -278,13 +259,13 @@ convert_run(char **arguments, int n_arguments, GError **error)
   if (source == NULL)
     return FALSE;
   name = option_name != NULL ? g_strdup(option_name) : source_make_name(source);
-  store_path = convert_source(source, name, max_size, &stage, error);
+  store_path = convert_source(source, name, max_size, &worker, error);
   if (store_path == NULL) {
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;
   }
   if (option_import) {
-    import = import_meanwhile(store_path, g_steal_pointer(&stage), error);
+    import = import_image(store_path, option_tag, error);
     if (import == NULL)
       return FALSE;
   }

@@ -5,8 +5,10 @@
  */
 #pragma once
 
-#include <glib.h>
+#include "nix-worker.h"
 
 /* Converts the image @spec (as source.h takes them) to an image path called @name (of the store:
- * passed store_name_is_valid()). @max_size: as in SourceOptions. Returns the store path. */
-char *convert_image(const char *spec, const char *name, guint64 max_size, GError **error);
+ * passed store_name_is_valid()). @max_size: as in SourceOptions. Returns the store path;
+ * *ret_worker as for add_image(). */
+char *convert_image(const char *spec, const char *name, guint64 max_size, NixWorker **ret_worker,
+                    GError **error);

@@ -216,41 +216,27 @@ apply_directory(LayerTarget *target, TreeNode *parent, const char *name, const T
   return set_attributes(target, node->inode, entry, error);
 }
 
-/* Goes on to @offset of @fd, whose end is @end. A hole costs nobody any bytes of the archive: here
- * it is counted. */
+/* Puts the content of the entry at hand on the stage. What no piece covers is a hole: it costs
+ * nobody any bytes of the archive, and is counted here. */
 static gboolean
-write_hole(LayerTarget *target, int fd, guint64 end, guint64 offset, GError **error)
-{
-  if (offset == end)
-    return TRUE;
-  if (!blob_budget_take(target->budget, offset - end, error))
-    return FALSE;
-  return (ftruncate(fd, (off_t)offset) == 0 && lseek(fd, 0, SEEK_END) >= 0) ||
-         util_error_errno(error, "write its content");
-}
-
-/* Writes the content of the entry at hand to @fd. What no piece covers stays a hole. */
-static gboolean
-write_content(LayerTarget *target, TarReader *reader, int fd, guint64 size, GError **error)
+stage_content(LayerTarget *target, TarReader *reader, const TreeInode *inode, GError **error)
 {
   guint64 end = 0;
 
   for (;;) {
     const guint8 *piece;
-    gsize piece_size;
+    gsize size;
     guint64 offset;
 
-    if (!tar_reader_read(reader, &piece, &piece_size, &offset, error))
+    if (!tar_reader_read(reader, &piece, &size, &offset, error))
       return FALSE;
-    if (piece_size == 0)
-      break;
-    if (!write_hole(target, fd, end, offset, error))
+    if (size == 0)
+      return blob_budget_take(target->budget, inode->size - end, error);
+    if (!blob_budget_take(target->budget, offset - end, error) ||
+        !stage_write(target->stage, inode, piece, size, offset, error))
       return FALSE;
-    if (!util_write_all(fd, piece, piece_size))
-      return util_error_errno(error, "write its content");
-    end = offset + piece_size;
+    end = offset + size;
   }
-  return write_hole(target, fd, end, size, error);
 }
 
 static gboolean
@@ -258,15 +244,13 @@ apply_file(LayerTarget *target, TarReader *reader, TreeNode *parent, const char 
            const TarEntry *entry, GError **error)
 {
   g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG);
-  autofd int fd = -1;
 
   if (entry->size > G_MAXINT64 / 2)
     return invalid(error, "a file of an impossible size");
   if (!set_attributes(target, inode, entry, error))
     return FALSE;
   inode->size = entry->size;
-  fd = stage_create_content(target->stage, inode, error);
-  if (fd < 0 || !write_content(target, reader, fd, entry->size, error))
+  if (!stage_reserve(target->stage, inode, error) || !stage_content(target, reader, inode, error))
     return FALSE;
   add_entry(target, parent, name, inode);
   return TRUE;

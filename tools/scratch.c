@@ -147,11 +147,34 @@ scratch_make(char *template, MakeFunction make)
   return scratch;
 }
 
+static const char *
+scratch_parent(void)
+{
+  const char *parent = g_getenv("TMPDIR");
+  return parent && *parent == '/' ? parent : "/var/tmp";
+}
+
 Scratch *
 scratch_new(GError **error)
 {
-  const char *parent = g_getenv("TMPDIR");
-  return scratch_new_in(parent && *parent == '/' ? parent : "/var/tmp", error);
+  return scratch_new_in(scratch_parent(), error);
+}
+
+int
+scratch_open_file(GError **error)
+{
+  const char *parent = scratch_parent();
+  int fd = open(parent, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0)
+    return fd;
+  /* Not every filesystem can: open(2). */
+  g_autofree char *template = g_build_filename(parent, SCRATCH_PREFIX "XXXXXX", NULL);
+  fd = mkostemp(template, O_CLOEXEC);
+  if (fd < 0)
+    util_error_errno(error, "make a file in the temporary directory %s", parent);
+  else
+    unlink(template);
+  return fd;
 }
 
 Scratch *

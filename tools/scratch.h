@@ -25,6 +25,10 @@ GPtrArray *scratch_list_stale(const char *parent);
 /* Removes one of them, unless its lock has been taken since: then FALSE without an error. */
 gboolean scratch_remove_stale(const char *path, GError **error);
 
+/* A new file without a name, in the same place; returns its descriptor. No process leaves it there,
+ * however it ends. */
+int scratch_open_file(GError **error);
+
 /* Removes the directory and all beneath it. */
 void scratch_free(Scratch *scratch);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Scratch, scratch_free)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The staged image path: a scratch directory in which an image path is put together before the
- * store takes it. Content is written first, in numbered files; names come at the end, when every
- * layer is known. Runs as anybody: nothing is owned by whom the image says. Stands on scratch, tree
- * and util.
+ * What an image path is made of, on its way to the store: the content of all files in one file
+ * without a name, in the order in which the layers have it, and a tree of names that lead there. It
+ * is gone with the process, whatever ends that. Runs as anybody: nothing is owned by whom the image
+ * says. Stands on scratch, tree and util.
  */
 #pragma once
 
@@ -16,23 +16,44 @@
 
 typedef struct Stage Stage;
 
-/* A stage for the image path called @name (of the store: passed store_name_is_valid()). */
-Stage *stage_new(const char *name, GError **error);
-/* Removes it and all that is in it; takes NULL. */
+/* An empty stage, under $TMPDIR or /var/tmp. */
+Stage *stage_new(GError **error);
+/* Takes NULL. */
 void stage_free(Stage *stage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stage, stage_free)
 
-/* The image path itself, absolute: its last component is the name. */
-const char *stage_path(const Stage *stage);
+/* Sets room for @inode's `size` bytes aside, noted in its content_offset. They are zeroes, and take
+ * no space, until they are written. */
+gboolean stage_reserve(Stage *stage, TreeInode *inode, GError **error);
 
-/* Makes an empty file for @inode's content and returns its descriptor, for writing. The file is
- * named in the inode's content_path until stage_place_tree(). */
-int stage_create_content(Stage *stage, TreeInode *inode, GError **error);
+/* Writes content of @inode, or reads all @size bytes of it, from its byte @offset on; never beyond
+ * its size. */
+gboolean stage_write(Stage *stage, const TreeInode *inode, const void *data, gsize size,
+                     guint64 offset, GError **error);
+gboolean stage_read(const Stage *stage, const TreeInode *inode, void *data, gsize size,
+                    guint64 offset, GError **error);
 
-/* Makes rootfs out of @tree: directories, symlinks, and content under the first name (in tree
- * order) that leads to it. Clears content_path. Devices and the like are not there. */
-gboolean stage_place_tree(Stage *stage, Tree *tree, GError **error);
+/* A file beside rootfs. */
+typedef struct {
+  const char *name;
+  const void *data;
+  gsize size;
+} StagedFile;
 
-/* Writes a file beside rootfs. */
-gboolean stage_write_file(Stage *stage, const char *name, const void *data, gsize size,
-                          GError **error);
+#define STAGED_FILES 3
+
+/* An image path that is to be: rootfs is @tree, of linked files under the first name (in tree
+ * order) alone, without devices and the like. Everything is borrowed. */
+typedef struct {
+  const char *name; /* passed store_name_is_valid() */
+  Tree *tree;
+  const Stage *stage;
+  StagedFile files[STAGED_FILES]; /* by name; all come before "rootfs" */
+} StagedImage;
+
+/* INVALID where a directory with entries has a path of more than STAGE_PATH_MAX bytes: a short name
+ * can lead deep, through symlinks. */
+gboolean stage_check_paths(Tree *tree, GError **error);
+
+/* Nix keeps one bit of a file's mode: whether it is executable. */
+gboolean stage_is_executable(const TreeInode *inode);

@@ -229,6 +229,27 @@ tap_diag "$imported imported, $refused refused"
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- a collection after convert has added the path, before import holds it
+mkdir "$T/collects"
+ln -s "$(command -v nix-daemon)" "$T/collects/nix-daemon"
+cat >"$T/collects/nix-store" <<EOF
+#!/bin/sh
+mkdir "$T/collects/first" 2>/dev/null &&
+  { $(command -v nix-store) --gc >"$T/collects/log" 2>&1; : >"$T/collects/done"; }
+while [ ! -e "$T/collects/done" ]; do sleep 0.1; done
+exec $(command -v nix-store) "\$@"
+EOF
+chmod +x "$T/collects/nix-store"
+garbage=$(handmade_add "$T/plain")
+check "convert --import while Nix collects" env NIXSTORE_NIX_STORE="$T/collects/nix-store" "$NIXSTORE" \
+  convert --import --name collected --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" \
+  --storage-driver overlay --storage-opt "overlay.mount_program=$NIXSTORE_MOUNT" "$(image empty)"
+check "the path is there" nix-store --query --hash "$OUT"
+check "what nobody holds was collected" test ! -e "$garbage"
+podman rmi collected >/dev/null 2>&1
+nix-store --gc >/dev/null 2>&1
+P=$(handmade_add "$T/hello")
+
 # ---- a full disk
 mkdir "$T/full"
 mount -t tmpfs -o size=16k none "$T/full"

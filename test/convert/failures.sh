@@ -11,6 +11,23 @@ source=$(image debian-base) || tap_skip_all "no image: $source"
 small=$(image empty)
 store_is_empty() { [ -z "$(ls -A /nix/store | grep -v '^\.links$')" ]; }
 
+# eventually COMMAND...: within ten seconds; processes of Nix's end after ours.
+eventually() {
+  local i
+  for i in {1..100}; do
+    "$@" && return 0
+    sleep 0.1
+  done
+  return 1
+}
+# nix_bin NAME: a directory for Nix's programs in $T/NAME, which has nix-store.
+nix_bin() {
+  mkdir "$T/$1"
+  ln -s "$(command -v nix-store)" "$T/$1/nix-store"
+}
+nix_bin plain
+without_daemon() { NIXSTORE_NIX_STORE=$T/plain/nix-store "$@"; }
+
 # ---- a disk that is full
 mkdir "$T/full"
 mount -t tmpfs -o size=20m,mode=1777 full "$T/full"
@@ -26,16 +43,29 @@ check_fails "no space in the store" 1 'No space left on device' \
 is "no stage is left" "$(ls -A "$TMPDIR")" ""
 
 # ---- signals
-# staging PID: waits until it has staged something.
+# staging PID: waits until it has written to its stage, a file without a name.
 staging() {
-  local i
+  local i f
   for i in {1..200}; do
-    [ -n "$(find "$TMPDIR" -path '*/.content/[0-9]*' -print -quit 2>/dev/null)" ] && return 0
+    for f in /proc/"$1"/fd/*; do
+      case $(readlink "$f") in "$TMPDIR"/*deleted*) [ -s "$f" ] && return 0 ;; esac
+    done
     kill -0 "$1" 2>/dev/null || return 1
     sleep 0.02
   done
   return 1
 }
+# adding PID: waits until Nix has begun to write to the store.
+adding() {
+  local i
+  for i in {1..2000}; do
+    [ -z "$(find /nix/store -mindepth 3 -path '*/rootfs/*' -print -quit 2>/dev/null)" ] || return 0
+    kill -0 "$1" 2>/dev/null || return 1
+    sleep 0.01
+  done
+  return 1
+}
+collected() { nix-store --gc >/dev/null 2>&1; store_is_empty; }
 for signal in TERM HUP KILL; do
   "$NIXSTORE" convert "$source" --name "killed" >"$T/out" 2>&1 &
   pid=$!
@@ -43,18 +73,50 @@ for signal in TERM HUP KILL; do
     kill -$signal $pid
     wait $pid 2>/dev/null
     is "SIG$signal ends it" $? $((128 + $(kill -l $signal)))
-    [ $signal = KILL ] || is "SIG$signal: nothing is left" "$(ls -A "$TMPDIR")" ""
+    is "SIG$signal: nothing is left" "$(ls -A "$TMPDIR")" ""
   else
     wait $pid
     tap_skip "SIG$signal" "it was through before the signal came"
   fi
 done
+for signal in TERM KILL; do
+  "$NIXSTORE" convert "$source" --name "killed" >"$T/out" 2>&1 &
+  pid=$!
+  if adding $pid; then
+    kill -$signal $pid
+    wait $pid 2>/dev/null
+    is "SIG$signal while Nix adds ends it" $? $((128 + $(kill -l $signal)))
+    is "SIG$signal while Nix adds: nothing is left" "$(ls -A "$TMPDIR")" ""
+    is "nothing is registered" "$(nix-store --query --requisites /nix/store/*-killed 2>/dev/null)" ""
+    check "and a collection empties the store" eventually collected
+  else
+    wait $pid
+    tap_skip "SIG$signal while Nix adds" "it was through before the signal came"
+    collected
+  fi
+done
+"$NIXSTORE" convert "$source" --name "killed" >"$T/out" 2>&1 &
+pid=$!
+if adding $pid && kill -KILL "$(cat "/proc/$pid/task/$pid/children")"; then
+  wait $pid
+  is "Nix is killed: it fails" $? 1
+  is "with one line" "$(wc -l <"$T/out")" 1
+  check "which says so" grep -q 'nix-daemon ended' "$T/out"
+  is "nothing is left of that" "$(ls -A "$TMPDIR")" ""
+  check "a collection empties the store after that, too" eventually collected
+else
+  wait $pid
+  tap_skip "Nix is killed" "it was through before the signal came"
+fi
+# A scratch of a killed process.
+mkdir "$TMPDIR/nixstore-scratch-fedcba"
 check "the next run succeeds" "$NIXSTORE" convert "$small" --name next
-is "and has removed what the killed one left" "$(ls -A "$TMPDIR")" ""
+check "a run with a scratch of its own, too" without_daemon "$NIXSTORE" convert "$small" --name other
+is "and that has removed what a killed one left" "$(ls -A "$TMPDIR")" ""
 mkdir "$TMPDIR/nixstore-scratch-abcdef"
 exec 9<"$TMPDIR/nixstore-scratch-abcdef"
 flock -n 9
-check "with a directory that is in use" "$NIXSTORE" convert "$small" --name next
+check "with a directory that is in use" without_daemon "$NIXSTORE" convert "$small" --name another
 is "that stays" "$(ls -A "$TMPDIR")" "nixstore-scratch-abcdef"
 exec 9<&-
 rmdir "$TMPDIR/nixstore-scratch-abcdef"
@@ -68,6 +130,55 @@ check_fails "a file that is not there" 1 'No such file' "$NIXSTORE" convert oci-
 check_fails "no temporary directory" 1 'temporary directory' \
   env TMPDIR=/nosuch "$NIXSTORE" convert "$small"
 is "no stage is left" "$(ls -A "$TMPDIR")" ""
+
+# ---- a Nix without its daemon's protocol: the tree is made, and added
+theirs=$("$NIXSTORE" convert "$(image nasty-links)" --name way)
+nix-store --delete "$theirs" >/dev/null 2>&1
+is "without nix-daemon: the same path" \
+  "$(without_daemon "$NIXSTORE" convert "$(image nasty-links)" --name way)" "$theirs"
+# speaks NAME: nix-daemon is a Python script, from standard input.
+speaks() {
+  nix_bin "$1"
+  { echo '#!/usr/bin/env python3'; cat; } >"$T/$1/nix-daemon"
+  chmod +x "$T/$1/nix-daemon"
+}
+through() { env NIXSTORE_NIX_STORE="$T/$1/nix-store" "$NIXSTORE" convert "$small" --name "$2"; }
+speaks silent </dev/null
+check "a nix-daemon that ends at once is not used" through silent silent
+speaks garbage <<'EOF'
+import sys
+sys.stdout.write("Content-Type: text/html; nothing here that Nix would say\n" * 3)
+EOF
+check "one that says something else is not used" through garbage garbage
+greeting='import struct, sys
+out = sys.stdout.buffer
+def put(*numbers): out.write(b"".join(struct.pack("<Q", n) for n in numbers)); out.flush()
+def text(s): put(len(s)); out.write(s + bytes(-len(s) % 8)); out.flush()
+def greet(version): sys.stdin.buffer.read(32); put(0x6478696f, version, 0x616c7473)'
+speaks old <<<"$greeting
+greet(0x118)"
+check "one that is too old is not used" through old old
+speaks ends <<<"$greeting
+greet(0x122); sys.stdin.buffer.read(8); sys.exit('error: out of ideas')"
+check_fails "one that ends in the middle" 1 'nix-daemon ended: out of ideas' through ends ends
+speaks refuses <<<"$greeting
+greet(0x122)
+put(0x6f6c6d67); text(b'a line of the log\n')
+put(0x53545254, 1, 3, 100); text(b'an activity'); put(2, 0, 7, 1); text(b'field'); put(0)
+put(0x52534c54, 1, 105, 1, 0, 5, 0x53544f50, 1)
+put(0x63787470); text(b'\x1b[31;1merror:\x1b[0m not today'); put(1)
+sys.stdin.buffer.read()"
+check_fails "one that refuses" 1 'add to the Nix store: not today' through refuses refuses
+speaks strange <<<"$greeting
+greet(0x122); put(12345); sys.stdin.buffer.read()"
+check_fails "one that is not understood" 1 'answer is not understood' through strange strange
+speaks long <<<"$greeting
+greet(0x122); put(0x6f6c6d67, 1 << 62); sys.stdin.buffer.read()"
+check_fails "one whose texts have no end" 1 'answer is not understood' through long long
+speaks astray <<<"$greeting
+greet(0x122); put(0x616c7473); text(b'/etc/passwd'); sys.stdin.buffer.read()"
+check_fails "one that names a path outside the store" 1 'not in the Nix store' through astray astray
+is "nothing is left of all that" "$(ls -A "$TMPDIR")" ""
 
 # ---- nobody in particular
 tap_need setpriv

@@ -3,9 +3,13 @@
 
 #include "layer.h"
 #include "manifest.h"
+#include "nar.h"
+#include "place.h"
+#include "scratch.h"
 #include "tar-fixture.h"
 #include "util.h"
 
+#include <gio/gio.h>
 #include <string.h>
 
 #define TOP "#mtree v2.0\n/set type=file uid=0 gid=0 mode=0644\n"
@@ -160,7 +164,7 @@ static const Case cases[] = {
 static GString *
 apply_case(const Case *c, gsize piece, GError **error)
 {
-  g_autoptr(Stage) stage = stage_new("test", error);
+  g_autoptr(Stage) stage = stage_new(error);
   g_autoptr(Tree) tree = layer_new_tree();
   BlobBudget budget = {0};
   LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
@@ -177,9 +181,7 @@ apply_case(const Case *c, gsize piece, GError **error)
     if (!layer_apply_tar(&target, tar_fixture_fill, &input, error))
       return NULL;
   }
-  if (!stage_place_tree(stage, tree, error))
-    return NULL;
-  return manifest_write(tree);
+  return stage_check_paths(tree, error) ? manifest_write(tree) : NULL;
 }
 
 static void
@@ -206,6 +208,37 @@ test_case(gconstpointer data)
   }
 }
 
+static gboolean
+append(void *data, const void *piece, gsize size, GError **error)
+{
+  g_byte_array_append(data, piece, (guint)size);
+  return TRUE;
+}
+
+/* @image's archive is what Nix makes of the directory @path. */
+static void
+check_archive(const StagedImage *image, const char *path)
+{
+  const char *argv[] = {"nix-store", "--dump", path, NULL};
+  g_autoptr(GSubprocess) nix = NULL;
+  g_autoptr(GBytes) theirs = NULL;
+  g_autoptr(GByteArray) ours = g_byte_array_new();
+  g_autoptr(GError) error = NULL;
+
+  g_assert_true(nar_write(image, append, ours, &error));
+  /* Twice the same: what a first run has marked does not matter. */
+  g_byte_array_set_size(ours, 0);
+  g_assert_true(nar_write(image, append, ours, &error));
+  nix = g_subprocess_newv(argv, G_SUBPROCESS_FLAGS_STDOUT_PIPE, NULL);
+  if (nix == NULL) {
+    g_test_message("no nix-store: the archive is not compared");
+    return;
+  }
+  g_assert_true(g_subprocess_communicate(nix, NULL, NULL, &theirs, NULL, &error));
+  g_assert_true(g_subprocess_get_successful(nix));
+  g_assert_cmpmem(ours->data, ours->len, g_bytes_get_data(theirs, NULL), g_bytes_get_size(theirs));
+}
+
 /* The staged files: content, executable bit, one file for a link group, under its first name. */
 static void
 test_stage(void)
@@ -214,30 +247,37 @@ test_stage(void)
       {.path = "z", .data = "hello", .mode = 0600},
       {.type = '1', .path = "d/a", .link = "z", .mode = 0711},
       {.type = '2', .path = "l", .link = "/nowhere"},
+      {.type = '1', .path = "l2", .link = "l"},
+      {.type = '6', .path = "fifo"},
+      {.type = '5', .path = "d/e/f"},
+      {.path = "d.", .data = "sorts before what is in d"},
+      {.path = "12345678", .data = "12345678"},
       {.path = "empty"},
       {.path = "sparse",
        .data = "AABB",
        .pax = {"GNU.sparse.numblocks=3", "GNU.sparse.map=1,2,6,2,9,0", "GNU.sparse.size=9"}},
   };
   g_autoptr(GError) error = NULL;
-  g_autoptr(Stage) stage = stage_new("name", &error);
+  g_autoptr(Stage) stage = stage_new(&error);
   g_autoptr(Tree) tree = layer_new_tree();
   g_autoptr(GByteArray) tar = tar_fixture_new(entries, G_N_ELEMENTS(entries));
+  g_autoptr(Scratch) scratch = scratch_new(&error);
   BlobBudget budget = {0};
   LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
+  StagedImage image = {"name", tree, stage, {{"a", "1", 1}, {"b", "", 0}, {"c", "12345678", 8}}};
   TarFixtureInput input = {tar->data, tar->len, 0, 100};
   struct stat st;
 
   g_assert_no_error(error);
-  g_assert_true(g_str_has_suffix(stage_path(stage), "/name"));
   g_assert_true(layer_apply_tar(&target, tar_fixture_fill, &input, &error));
-  g_assert_true(stage_place_tree(stage, tree, &error));
+  g_assert_true(place_image(&image, scratch->fd, &error));
   g_assert_cmpuint(budget.decompressed, ==, 5); /* holes alone: the bytes are the streams' */
 
-  g_autofree char *first = g_build_filename(stage_path(stage), "rootfs/d/a", NULL);
-  g_autofree char *second = g_build_filename(stage_path(stage), "rootfs/z", NULL);
-  g_autofree char *link = g_build_filename(stage_path(stage), "rootfs/l", NULL);
-  g_autofree char *sparse = g_build_filename(stage_path(stage), "rootfs/sparse", NULL);
+  g_autofree char *path = g_build_filename(scratch->path, "name", NULL);
+  g_autofree char *first = g_build_filename(path, "rootfs/d/a", NULL);
+  g_autofree char *second = g_build_filename(path, "rootfs/z", NULL);
+  g_autofree char *link = g_build_filename(path, "rootfs/l", NULL);
+  g_autofree char *sparse = g_build_filename(path, "rootfs/sparse", NULL);
   g_autofree char *content = NULL, *target_text = NULL, *holes = NULL;
   gsize size;
 
@@ -250,6 +290,7 @@ test_stage(void)
   g_assert_cmpstr(target_text, ==, "/nowhere");
   g_assert_true(g_file_get_contents(sparse, &holes, &size, NULL));
   g_assert_cmpmem(holes, size, "\0AA\0\0\0BB\0", 9);
+  check_archive(&image, path);
 }
 
 /* Limits: bytes, and a flood of devices. */
@@ -261,7 +302,7 @@ test_limits(void)
       .data = "x",
       .pax = {"GNU.sparse.numblocks=1", "GNU.sparse.map=0,1", "GNU.sparse.size=5000"}};
   g_autoptr(GError) error = NULL;
-  g_autoptr(Stage) stage = stage_new("name", &error);
+  g_autoptr(Stage) stage = stage_new(&error);
   g_autoptr(Tree) tree = layer_new_tree();
   g_autoptr(GByteArray) tar = tar_fixture_new(&file, 1);
   g_autoptr(GByteArray) flood = g_byte_array_new();
