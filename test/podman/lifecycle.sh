@@ -49,8 +49,12 @@ verbs() {
   is "$way: cp out of it" "$(try "$way" cp box:/etc/new "$T/new" && cat "$T/new")" new
   check "$way: cp into it" try "$way" cp "$T/new" box:/root/copied
   is "$way: copied" "$(try "$way" exec box cat /root/copied)" new
-  is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \
-    'A /etc/new A /root/copied C /etc C /root D /etc/motd '
+  if [ "$way" = mountprogram ] && [ "$("$PODMAN" version -f '{{.Client.Version}}' | cut -d. -f1)" -ge 5 ]; then
+    tap_skip "$way: diff while it runs" "Podman 5's stock driver renames over the mount point (README)"
+  else
+    is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \
+      'A /etc/new A /root/copied C /etc C /root D /etc/motd '
+  fi
   check "$way: commit while it runs" try "$way" commit -q box localhost/committed:1
   like "$way: export" "$(try "$way" export box | tar -tvf - etc/shadow)" '^-rw-r----- 0/42 |^-rw-r----- root/shadow '
   check "$way: stop" try "$way" stop -t 0 box

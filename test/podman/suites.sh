@@ -9,7 +9,7 @@ tap_need_root
 tap_need apt-get podman bats docker-registry skopeo ip nix-store
 tap_need_file "$BUILDDIR/nixstore-mount" "$BUILDDIR/nixstore-fuse" "$BUILDDIR/nixstore"
 [ -e /bin/busybox ] || tap_skip_all "/bin/busybox is not installed"
-"$SRCDIR/contrib/podman/build" --no-install podman >/dev/null 2>"$T/build.log" ||
+[ -n "${PODMAN_NIXSTORE-}" ] || "$SRCDIR/contrib/podman/build" --no-install podman >/dev/null 2>"$T/build.log" ||
   tap_skip_all "Podman with the driver can't be built: $(tail -n 1 "$T/build.log")"
 
 "$SRCDIR/contrib/ci/suites" --builddir="$BUILDDIR" --results="$T/results" ${SUITES:-podman:020-tag,140-diff} \
