@@ -212,15 +212,26 @@ host_fine "done as advised"
 
 # ---- without root
 umount /dev/fuse
+for command in newuidmap newgidmap setpriv nix-daemon runc; do
+  command -v $command >/dev/null || { tap_skip "without root" "$command is not installed"; tap_done; }
+done
 rootless_setup
-as() { as_user "$T/bin/nixstore" doctor --json --podman "$PODMAN" --storage-driver overlay \
-  --storage-opt "overlay.mount_program=$T/bin/nixstore-mount" 2>/dev/null | lines | grep -vF 'podman system check'; }
+as() { rootless_nixstore mountprogram doctor --json "$@" 2>/dev/null | lines | grep -vF 'podman system check'; }
 is "a user's host that is in order" "$(as)" ""
-grep -v "^$ROOTLESS_USER:" /etc/subuid >"$T/subuid.new"; cp /etc/subuid "$T/subuid"; cat "$T/subuid.new" >/etc/subuid
+cp /etc/subuid "$T/subuid"
+grep -v "^$ROOTLESS_USER:" "$T/subuid" >/etc/subuid
 like "no subordinate ids" "$(as)" "^error subids: /etc/subuid has no range for $ROOTLESS_USER: .* => usermod --add-subuids 100000-165535 $ROOTLESS_USER"
 cat "$T/subuid" >/etc/subuid
 chmod 600 /dev/fuse
-like "/dev/fuse for root alone" "$(as)" '^error fuse: /dev/fuse has mode 0600: users cannot use it => chmod 666 /dev/fuse'
+like "/dev/fuse for root alone" "$(as | grep ' fuse: ')" '^error fuse: /dev/fuse has mode 0600: users cannot use it => chmod 666 /dev/fuse'
 chmod 666 /dev/fuse
+check "a user imports an image" rootless_nixstore mountprogram import -q "$P"
+is "all is well" "$(as)" ""
+is "nothing of it is for gc" "$(rootless_nixstore_alone gc -n -q | grep -v '^scratch')" "0 to remove, 0 bytes to free"
+ROOT=$(dirname "$(echo "$RHOME"/p/mountprogram/overlay/*/diff/.nixstore)")
+ROOT=${ROOT%/diff}/nixstore-gcroot
+rm "$ROOT"
+like "no GC root" "$(as)" '^warning images: localhost/hello:latest has no GC root'
+like "--fix makes it, through the daemon" "$(as --fix)" "^fixed images: .* => made $ROOT"
 is "done as advised" "$(as)" ""
 tap_done
