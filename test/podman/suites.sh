@@ -12,7 +12,7 @@ tap_need_file "$BUILDDIR/nixstore-mount" "$BUILDDIR/nixstore-fuse" "$BUILDDIR/ni
 [ -n "${PODMAN_NIXSTORE-}" ] || "$SRCDIR/contrib/podman/build" --no-install podman >/dev/null 2>"$T/build.log" ||
   tap_skip_all "Podman with the driver can't be built: $(tail -n 1 "$T/build.log")"
 
-"$SRCDIR/contrib/ci/suites" --builddir="$BUILDDIR" --results="$T/results" ${SUITES:-podman:020-tag,140-diff} \
+"$SRCDIR/contrib/ci/suites" --builddir="$BUILDDIR" --results="$T/results" ${SUITES:-podman:020-tag,125-import,320-system-df} \
   >"$T/different" 2>"$T/log"
 status=$?
 tap_diag <"$T/log"
