@@ -65,6 +65,15 @@ for i in range(100000): os.close(os.open("entry-%06d" % i, os.O_CREAT))' "$T/big
 check "mount a tree with 100,000 names in one directory" fuse_mount "$T/big" "$T/b"
 is "all of them are listed" "$(ls -U "$T/b/d" | sort | sha256sum)" "$(ls -U "$T/big/d" | sort | sha256sum)"
 is "and all can be looked at" "$(find "$T/b/d" -type f -size 0 | wc -l)" 100000
+memory() {
+  local p
+  for p in $(fuse_processes nixstore-fuse) $(fuse_processes nixstore-keeper); do
+    grep -qF "$T/big" "/proc/$p/cmdline" && sed -n "s/^$1: *\([0-9]*\) kB/\1/p" "/proc/$p/status"
+  done | awk '{ sum += $1 } END { print sum }'
+}
+tap_diag "memory of server and keeper: $(memory VmRSS) KiB, at most $(memory VmHWM)"
+[ "$(memory VmHWM)" -lt $((20 * 1024)) ] && tap_ok "server and keeper never took 20 MiB" ||
+  tap_not_ok "server and keeper never took 20 MiB"
 umount "$T/b"
 
 # Without privilege: in a user namespace, where "container" ids are all that there is.

@@ -54,6 +54,49 @@ for r, d, f in os.walk('$T/m'):
 is "OPEN, OPENDIR and FLUSH are asked once" \
   "$(fuse_count "$T/m" 14) $(fuse_count "$T/m" 27) $(fuse_count "$T/m" 25)" "1 1 1"
 is "RELEASE, RELEASEDIR, ACCESS never" "$(fuse_count "$T/m" 18 29 34)" 0
-umount "$T/m"
+
+# Below an overlay, as containers have it.
+over() { # TARGET: an overlay on $T/m
+  mkdir -p "$1" "$1.upper" "$1.work"
+  mount -t overlay -o "xino=on,lowerdir=$T/m,upperdir=$1.upper,workdir=$1.work" overlay "$1"
+}
+# Two on one server: what one container has read, the other has.
+none_above() {
+  none "$1: a second walk" find "$T/o" -printf '%U %G %m %s %T@ %l\n'
+  none "$1: a second reading of all" sh -c "tar -C '$T/o' -cf - . | cat"
+  none "$1: names that are not there" sh -c "cat '$T/o/lib/none' '$T/o/none/x' '$T/o/bin/python'"
+  none "$1: symlinks" sh -c "cat '$T/o/lib/link' && readlink '$T/o/lib/link'"
+  none "$1: a program that opens all" python3 -c "
+import os
+for r, d, f in os.walk('$T/o'):
+  for n in f: open(os.path.join(r, n), 'rb').read(10)"
+}
+check "an overlay" over "$T/o"
+none_above "below an overlay"
+none "below an overlay: a second exec" "$T/o/bin/true"
+none "below an overlay: a second script" "$T/o/bin/sh" -c :
+check "another overlay" over "$T/o2"
+before=$(fuse_count "$T/m")
+tar -C "$T/o2" -cf - . | cat >/dev/null
+[ $(($(fuse_count "$T/m") - before)) -le 30 ] && tap_ok "a second container reads all without asking" ||
+  tap_not_ok "a second container reads all without asking" "$(($(fuse_count "$T/m") - before)) requests"
+umount "$T/o" "$T/o2" "$T/m"
+check "the server ends with its mount" fuse_wait_gone
+
+# With an xattr in the image: overlayfs asks once for each file whether it is a metacopy, and the
+# kernel keeps no file capabilities.
+setfattr -n user.note -v x "$T/src/lib/large"
+rm "$T/src.index"
+check "mount an image with an xattr" fuse_mount "$T/src" "$T/m"
+check "an overlay" over "$T/o"
+find "$T/o" -printf '%U %G %m %s %T@ %l\n' >/dev/null
+walk=$(fuse_count "$T/m" 22)
+[ "$walk" -le 1100 ] && tap_ok "a first walk asks $walk times for xattrs" || tap_not_ok "a first walk asks $walk times for xattrs"
+none_above "with an xattr"
+"$T/o/bin/true"; before=$(fuse_count "$T/m")
+"$T/o/bin/true"
+[ $(($(fuse_count "$T/m") - before)) -le 1 ] && tap_ok "a second exec asks for file capabilities, at most" ||
+  tap_not_ok "a second exec asks for file capabilities, at most"
+umount "$T/o" "$T/m"
 check "the server ends with its mount" fuse_wait_gone
 tap_done
