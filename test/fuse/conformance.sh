@@ -68,7 +68,7 @@ is "and all can be looked at" "$(find "$T/b/d" -type f -size 0 | wc -l)" 100000
 memory() {
   local p
   for p in $(fuse_processes nixstore-fuse) $(fuse_processes nixstore-keeper); do
-    grep -qF "$T/big" "/proc/$p/cmdline" && sed -n "s/^$1: *\([0-9]*\) kB/\1/p" "/proc/$p/status"
+    grep -qF "$T/big" "/proc/$p/cmdline" && sed -n "s/^$1:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$p/status"
   done | awk '{ sum += $1 } END { print sum }'
 }
 tap_diag "memory of server and keeper: $(memory VmRSS) KiB, at most $(memory VmHWM)"
