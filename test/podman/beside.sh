@@ -9,7 +9,7 @@
 # Images, under the same names in all storages:
 #   localhost/base:1   in ours Nix-backed
 #   localhost/mixed:1  an ordinary layer above that
-#   localhost/plain:1  ordinary in ours too
+#   localhost/plain:1  ordinary in ours; to overlay that is base
 
 # shellcheck source=small.sh
 . "$SRCDIR/test/podman/small.sh"
@@ -27,7 +27,7 @@ beside_setup() {
   # Ranges for --userns=auto, and none of the machine's.
   printf 'containers:500000:1000000\nroot:100000:65536\n' >"$T/subid"
   mount --bind "$T/subid" /etc/subuid && mount --bind "$T/subid" /etc/subgid || tap_bail "cannot mount on /etc/subuid"
-  local source path way # a name of our own: Nix looks for paths in use in all processes
+  local source path way image # a name of our own: Nix looks for paths in use in all processes
   source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
   path=$("$NIXSTORE" convert "$source" --name "beside-${T##*.}") || tap_bail "convert failed"
   STORE_PATH=$path
@@ -35,10 +35,11 @@ beside_setup() {
   printf 'FROM localhost/base:1\nRUN rm /etc/motd && mkdir /mixed && echo mixed >/mixed/file\n' >"$T/mixed/Containerfile"
   for way in overlay $WAYS; do
     WAY=$way
-    p tag "$(p pull -q "$source" | tail -n 1)" localhost/plain:1 || tap_bail "$way: pull failed"
-    if [ "$way" = overlay ]; then
-      p tag localhost/plain:1 localhost/base:1
-    else
+    image=plain
+    [ "$way" != overlay ] || image=base
+    p tag "$(p pull -q "$source" | tail -n 1)" "localhost/$image:1" && p untag "localhost/$image:1" localhost/small:1 ||
+      tap_bail "$way: pull failed"
+    if [ "$way" != overlay ]; then
       nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
     fi
     p build -q -t localhost/mixed:1 "$T/mixed" >/dev/null || tap_bail "$way: build failed"
@@ -71,6 +72,11 @@ scene_run() {
     "$3"
   ) >"$file.raw" 2>"$file.err" </dev/null
   rc=$?
+  [ $rc = 0 ] || {
+    WAY=$1
+    p pod rm -f -a -t 0
+    p rm -f -a -t 0
+  } >/dev/null 2>&1
   # Stock Podman too leaves files of some verbs: as many as it does.
   echo "temporary files left: $(find "$T/w.tmp" -mindepth 1 | wc -l)" >>"$file.raw"
   sed -E "s/\b(sha256:)?[0-9a-f]{64}\b/ID/g; s/\b[0-9a-f]{12}\b/ID/g; s,localhost/$2:1,IMAGE,g" "$file.raw" >"$file"
@@ -82,7 +88,7 @@ scene_run() {
 # localhost/ and :1; of KIND/driver the mount program is spared, and of all but the
 # first, unless NIXSTORE_TEST_LONG is set. SCENES names the only ones to be played.
 scene() {
-  local scene=$1 kinds=$2 what=$3 kind stock way ways=$WAYS
+  local scene=$1 kinds=$2 what=$3 kind stock way ways=$WAYS rc
   [[ " ${SCENES-$scene} " = *" $scene "* ]] || return 0
   for kind in $kinds; do
     [ "${kind%/driver}" = "$kind" ] || ways=nixstore
@@ -90,12 +96,17 @@ scene() {
     kind=${kind%/driver}
     # To stock Podman base and plain are the same.
     stock=${kind/plain/base}
-    if ! scene_run overlay "$stock" "$scene"; then
+    # Not as a condition: Bash would forget about `set -e` inside.
+    scene_run overlay "$stock" "$scene"
+    rc=$?
+    if [ $rc != 0 ]; then
       tap_skip "$what, $kind" "stock Podman on overlay here: $(tail -n 2 "$T/scenes/$scene.overlay.$stock.err" | tr '\n' ' ')"
       continue
     fi
     for way in $ways; do
-      if scene_run "$way" "$kind" "$scene"; then
+      scene_run "$way" "$kind" "$scene"
+      rc=$?
+      if [ $rc = 0 ]; then
         same_file "$way, $kind: $what" "$T/scenes/$scene.$way.$kind" "$T/scenes/$scene.overlay.$stock"
       else
         tap_not_ok "$way, $kind: $what" "$(tail -n 5 "$T/scenes/$scene.$way.$kind"; tail -n 10 "$T/scenes/$scene.$way.$kind.err")"

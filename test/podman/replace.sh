@@ -79,7 +79,9 @@ for way in $WAYS; do
   docker=$("podman_$way" load -q -i "$T/docker.tar" | sed 's/^[^:]*: *//')
   docker=$(id_of "$docker")
   "podman_$way" tag "$docker" "registry.example/$name:4"
-  "podman_$way" tag "$("podman_$way" pull -q "$source" | tail -n 1)" localhost/ordinary:1
+  "podman_$way" run --name ordinary --network=none "registry.example/$name:4" touch /ordinary
+  "podman_$way" commit -q ordinary localhost/ordinary:1 >/dev/null
+  "podman_$way" rm ordinary >/dev/null
   check "$way: --pulled" replace --pulled
   like "$way: took what came from a registry" "$(store_path "registry.example/$name:4")" '^/nix/store/'
   is "$way: in its own format" "$(sha256sum <"$(store_path "registry.example/$name:4")/config.json" | cut -d ' ' -f 1)" "$docker"

@@ -16,6 +16,8 @@ source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(
 # Nix looks for paths in use in all processes of the machine: hence paths of our own.
 path=$("$NIXSTORE" convert "$source" --name "storm-${T##*.}") || tap_bail "convert failed"
 other=$("$NIXSTORE" convert "$source" --name "storm-other-${T##*.}") || tap_bail "convert failed"
+# That is imported again and again. The other path has no root but that of its image.
+nix-store --realise "$other" --add-root "$T/hold" --indirect >/dev/null
 containers=${NIXSTORE_STORM:-60}
 together=10
 
@@ -60,7 +62,6 @@ pruning() {
 collecting() {
   while [ ! -e "$T/over" ]; do
     nix-store --gc >/dev/null 2>"$T/gc.err" || { echo "nix-store --gc: $(tail -n 1 "$T/gc.err")"; return 1; }
-    [ -e "$other" ] || "$NIXSTORE" convert -q "$source" --name "storm-other-${T##*.}" >/dev/null
     sleep 0.5
   done
 }
@@ -76,6 +77,7 @@ for way in overlay $WAYS; do
   if [ "$way" = overlay ]; then
     p tag "$(p pull -q "$source" | tail -n 1)" localhost/base:1
   else
+    "$NIXSTORE" convert -q "$source" --name "storm-${T##*.}" >/dev/null
     nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
   fi
   p run --rm --network=none base:1 true
@@ -116,7 +118,6 @@ for way in overlay $WAYS; do
   [ "$way" = overlay ] || {
     nix-store --gc >/dev/null 2>&1
     check "$way: then the path is collected" test ! -e "$path"
-    "$NIXSTORE" convert -q "$source" --name "storm-${T##*.}" >/dev/null
   }
 done
 tap_done

@@ -13,7 +13,6 @@ show='stat -c "%n %a %u:%g" /etc/shadow /usr/bin/passwd; echo new >/new && stat 
 
 userns() {
   p run --rm --uidmap 0:100000:65536 "$IMAGE" sh -c "$show"
-  p run --rm --uidmap 0:200000:1000 --uidmap 1000:0:1 --uidmap 1001:300000:60000 --gidmap 0:400000:65536 "$IMAGE" sh -c "$show"
   p run --rm --userns=auto:size=2000 "$IMAGE" sh -c "$show" | sed 's/5[0-9]*00 /AUTO /'
   p run --rm --userns=host "$IMAGE" sh -c "$show"
   p run --rm --userns=keep-id "$IMAGE" id -u 2>/dev/null || echo "keep-id refused"
@@ -21,25 +20,34 @@ userns() {
   p run --rm --subuidname containers --subgidname containers "$IMAGE" sh -c "$show"
   p run -d --name ns --uidmap 0:100000:65536 "$IMAGE" sleep 100 >/dev/null
   p exec ns sh -c "$show"
-  p cp ns:/etc/shadow shadow && stat -c '%a %u:%g' shadow
-  p diff ns
   p run --rm --userns=container:ns "$IMAGE" sh -c "$show"
-  p commit -q ns localhost/ns:1 >/dev/null
-  p run --rm localhost/ns:1 stat -c '%a %u:%g' /etc/shadow /new
-  p rm -f -t 0 ns >/dev/null; p rmi localhost/ns:1 >/dev/null
+  p rm -f -t 0 ns >/dev/null
   p run --rm --uidmap 0:100000:65536 --read-only "$IMAGE" stat -c '%a %u:%g' /etc/shadow
   p run --rm --uidmap 0:100000:65536 -v nsv:/etc "$IMAGE" sh -c 'stat -c "%a %u:%g" /etc/shadow'
   p volume rm nsv >/dev/null
 }
 
+# With a mount program, stock Podman compares a tree of shifted owners with one of
+# others, and finds everything changed.
+shifted() {
+  p run -d --name ns --uidmap 0:100000:65536 "$IMAGE" sleep 100 >/dev/null
+  p exec ns sh -c "$show"
+  p cp ns:/etc/shadow shadow && stat -c '%a %u:%g' shadow
+  p diff ns
+  p commit -q ns localhost/ns:1 >/dev/null
+  p run --rm localhost/ns:1 stat -c '%a %u:%g' /etc/shadow /new
+  p rm -f -t 0 ns >/dev/null; p rmi localhost/ns:1 >/dev/null
+}
+
 pods() {
-  p pod create --name pod --network=none --infra-command /catatonit --share net,ipc,uts >/dev/null
+  p pod create --name pod --network=none --share net,ipc,uts >/dev/null
   podman_"$WAY" run -d --pod pod --name in1 "$IMAGE" sleep 100 >/dev/null
   podman_"$WAY" run -d --pod pod --name in2 "$IMAGE" sh -c 'echo two >/dev/shm/two; exec sleep 100' >/dev/null
   sleep 0.5
   p exec in1 cat /dev/shm/two
   p pod ps --format '{{.Name}} {{.Status}} {{.NumberOfContainers}}'
   p pod pause pod >/dev/null; p pod unpause pod >/dev/null
+  p pod ps --format '{{.Name}} {{.Status}}'
   p pod restart pod >/dev/null; p pod stop -t 0 pod >/dev/null; p pod start pod >/dev/null
   p pod top pod comm | sort | uniq -c
   p pod inspect pod | grep -c '"State": "running"'
@@ -80,24 +88,28 @@ END
 }
 
 units() {
+  local how
   p create --name unit "$IMAGE" sleep 100 >/dev/null
-  p generate systemd --name unit >container-unit.service
-  p generate systemd --new --files --name unit >/dev/null
-  sed -i 's/^ExecStart=.*/ExecStart=\/bin\/true/; s/^ExecStop.*//' container-unit.service
-  systemd-analyze verify ./container-unit.service 2>&1 | grep -F container-unit || echo verified
+  for how in '' --new; do
+    # shellcheck disable=SC2086
+    p generate systemd --files $how --name unit >/dev/null
+    systemd-analyze verify ./container-unit.service
+    grep -c '^Exec' container-unit.service
+  done
+  # It calls Podman as it was called.
+  grep -q -e "--storage-driver" container-unit.service
   p rm unit >/dev/null
-  # What --new writes is what podman was called with; run it as systemd would.
-  grep -c -e '--storage-driver' container-unit.service || :
 }
 
 tidy() {
   printf 'FROM %s\nRUN echo 1 >/1\n' "$IMAGE" >Containerfile
   p build -q -t localhost/td:1 . >/dev/null; p untag localhost/td:1
   p create --name td "$IMAGE" true >/dev/null; p volume create tdv >/dev/null
-  p system df --format '{{.Type}} {{.Total}} {{.Active}}'
+  # To overlay base and plain are one image, of which containers use more names.
+  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | sed -E 's/^(Images [0-9]+).*/\1/'
   p system df -v | grep -c "${IMAGE%:1}"
   p system prune -f --volumes >/dev/null
-  p system df --format '{{.Type}} {{.Total}} {{.Active}}'
+  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | sed -E 's/^(Images [0-9]+).*/\1/'
   p image exists "$IMAGE" && echo kept
   p run -d --name rn "$IMAGE" sleep 100 >/dev/null
   p stop -t 0 rn >/dev/null
@@ -146,7 +158,8 @@ PY
   trap - EXIT
 }
 
-scene userns 'base' 'user namespaces: --uidmap, auto, keep-id, nomap, by name, of a container, commit'
+scene userns 'base' 'user namespaces: --uidmap, auto, keep-id, nomap, by name, of a container'
+scene shifted 'base/driver mixed' 'cp, diff and commit of a container in a user namespace'
 scene pods 'base/driver' 'pods'
 scene kube 'base/driver' 'generate kube, kube play, kube down'
 scene units 'base/driver' 'generate systemd, checked by systemd'
@@ -158,9 +171,14 @@ else
   tap_skip 'system service' 'python3-docker is not installed'
 fi
 
-# At the end of a storage: nothing of it is left, and the path may be collected.
+# At the end of a storage: nothing of it is left. /run/libpod is a mount of the test's.
+reset() {
+  "podman_$1" run -d --network=none mixed:1 sleep 1000 >/dev/null
+  "podman_$1" system reset -f 2>&1 | grep -vE 'StopSignal|storage.conf|remove this file|unlinkat /run/libpod: device or resource busy'
+}
 for way in $WAYS; do
-  check "$way: system reset" "podman_$way" system reset -f
-  is "$way: and it is empty" "$("podman_$way" images -a -q | wc -l)" 0
+  is "$way: system reset" "$(reset "$way")" ""
+  root=$T/p/${way/mountprogram/mp}/root
+  is "$way: and all is gone" "$(find "$root" -name diff -o -name nixstore-gcroot 2>/dev/null)" ""
 done
 beside_done
