@@ -155,7 +155,25 @@ import_prepare(Preparation *it, const char *store_path, const char *name, GError
   return image;
 }
 
-/* Ties the path's life to the layer of the reference image. */
+/* Podman does not flush what it unpacks, nor the name under which overlay knows a layer: after a
+ * power failure its books, which it does flush, would name a layer that is no reference any more,
+ * and containers start in an empty tree. */
+static gboolean
+import_flush(const char *diff, GError **error)
+{
+  static const char *const parts[] = {
+      REFERENCE_PATH, REFERENCE_DIRECTORY, ".", "../link", "..", "../../l", "../..",
+  };
+  for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
+    g_autofree char *path = g_build_filename(diff, parts[i], NULL);
+    autofd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+      return util_error_errno(error, "write %s to the disk", path);
+  }
+  return TRUE;
+}
+
+/* Makes the reference last, and ties the path's life to the layer of the reference image. */
 static gboolean
 import_add_root(const PodmanImage *image, const char *store_path, GError **error)
 {
@@ -166,7 +184,48 @@ import_add_root(const PodmanImage *image, const char *store_path, GError **error
                       image->driver);
   g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
   g_autofree char *link = g_build_filename(layer, SESSION_GC_LINK, NULL);
-  return store_add_root(store_path, link, error);
+  return import_flush(image->diffs[0], error) && store_add_root(store_path, link, error);
+}
+
+/* Whether the layer of the reference image still has its reference and the name that overlay has
+ * for it, which tells nixstore-mount that it is a layer. */
+static gboolean
+import_is_whole(const PodmanImage *image, const Reference *reference)
+{
+  g_autoptr(Reference) found = NULL;
+  g_autofree char *name = g_build_filename(image->diffs[0], "../link", NULL);
+  struct stat st;
+  return stat(name, &st) == 0 && st.st_size > 0 && podman_image_reference(image, &found, NULL) &&
+         found && g_str_equal(found->store_path, reference->store_path) &&
+         g_str_equal(found->nar_hash, reference->nar_hash);
+}
+
+/* Takes an image that lost its reference out of Podman's storage, so that it can be loaded again.
+ * One that containers stand on stays. */
+static gboolean
+import_remove_damaged(const PodmanImage *image, GError **error)
+{
+  const char *untag[] = {"untag", image->id, NULL};
+  const char *rmi[] = {"rmi", image->id, NULL};
+  if ((!image->names[0] || podman_run(untag, NULL, error)) && podman_run(rmi, NULL, error))
+    return TRUE;
+  g_prefix_error(error,
+                 "the image %.12s has lost its reference, by a power failure perhaps, and is in "
+                 "use: remove it with `podman rmi --force %.12s' and import it again: ",
+                 image->id, image->id);
+  return FALSE;
+}
+
+static gboolean
+import_give_names(const char *id, char **names, GError **error)
+{
+  g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+  g_ptr_array_add(arguments, (char *)"tag");
+  g_ptr_array_add(arguments, (char *)id);
+  for (; *names; names++)
+    g_ptr_array_add(arguments, *names);
+  g_ptr_array_add(arguments, NULL);
+  return arguments->len == 3 || podman_run((const char *const *)arguments->pdata, NULL, error);
 }
 
 static gboolean
@@ -237,9 +296,17 @@ import_image(const char *store_path, const char *name, GError **error)
   import->image_id = g_strdup(reference->id);
   /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
   g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, NULL);
+  g_autoptr(PodmanImage) damaged = NULL;
+  if (image && image->diffs[0] && !import_is_whole(image, preparation.reference)) {
+    if (!import_remove_damaged(image, error))
+      return NULL;
+    damaged = g_steal_pointer(&image);
+  }
   gboolean ok = image ? import_existing(import, image, store_path, error) &&
                             task_join(&preparation.task, error)
                       : import_new(&preparation, reference, scratch, error);
+  if (ok && damaged)
+    ok = import_give_names(reference->id, damaged->names, error);
   if (ok && !image && task_join(&probe.task, NULL) && !probe.can_mount)
     command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
                  "the storage driver nixstore: see nixstore-mount(8)");

@@ -3,7 +3,7 @@
 # Containers started and killed by the dozen, images imported and removed and everything
 # pruned meanwhile, the store collected: no error that stock overlay does not give, nothing
 # left, no path gone that a container needs.
-# NIXSTORE_STORM: how many containers for each way (60); NIXSTORE_STORM_WAYS.
+# NIXSTORE_STORM: how many containers for each way (45); NIXSTORE_STORM_WAYS.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$SRCDIR/test/podman/small.sh"
@@ -18,7 +18,7 @@ path=$("$NIXSTORE" convert "$source" --name "storm-${T##*.}") || tap_bail "conve
 other=$("$NIXSTORE" convert "$source" --name "storm-other-${T##*.}") || tap_bail "convert failed"
 # That is imported again and again. The other path has no root but that of its image.
 nix-store --realise "$other" --add-root "$T/hold" --indirect >/dev/null
-containers=${NIXSTORE_STORM:-60}
+containers=${NIXSTORE_STORM:-45}
 together=10
 
 p() { "podman_$way" "$@"; }

@@ -154,7 +154,11 @@ func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts)
 	if _, how := d.comparison(id, parent); how == compareTrees {
 		return d.naive.ApplyDiff(id, parent, options)
 	}
-	return d.Driver.ApplyDiff(id, parent, options)
+	size, err := d.Driver.ApplyDiff(id, parent, options)
+	if err == nil {
+		err = d.flushReference(id)
+	}
+	return size, err
 }
 
 // treeView is the driver as the comparison of mounted trees must see it: a

@@ -70,6 +70,28 @@ func (d *Driver) forgetReference(diff string) {
 	delete(d.refs, diff)
 }
 
+// flushReference writes a reference layer, and no other, to the disk. Layers are
+// not flushed, but containers/storage's books are: after a power failure they
+// would name a layer without its reference, in which containers see nothing.
+func (d *Driver) flushReference(id string) error {
+	l, err := d.layer(id)
+	if err != nil || !d.isReference(l.diff) {
+		return nil
+	}
+	for _, name := range []string{referenceFile, referenceDir, ".", "../link", "..", "../../l", "../.."} {
+		f, err := os.OpenFile(filepath.Join(l.diff, name), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		err = f.Sync()
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // hasReference looks for a reference in a diff directory. For an ordinary
 // layer that costs a single system call.
 func hasReference(diff string) bool {
