@@ -166,7 +166,7 @@ assembly_open_index(Assembly *assembly, GError **error)
 
   if (fd < 0)
     return -1;
-  if (assembly->userns_fd >= 0 && !assembly->index->is_whole &&
+  if (assembly->userns_fd >= 0 && !assembly->index->is_whole && !assembly->index->is_mapped &&
       !mountapi_set_idmap(fd, assembly->userns_fd, error)) {
     g_prefix_error(error, "index: ");
     return -1;
@@ -367,7 +367,8 @@ assembly_create(const MountPlan *plan, const AssemblyIndex *index, const char **
   Assembly assembly = {.plan = plan, .index = index ? index : &none};
   autofd int userns_fd = -1;
 
-  if (plan->uids && (plan->lowers[0] || !assembly.index->is_whole)) {
+  gboolean is_mapped = assembly.index->is_whole || assembly.index->is_mapped;
+  if (plan->uids && (plan->lowers[0] || !is_mapped)) {
     userns_fd = idmap_open_userns(plan->uids, plan->gids, error);
     if (userns_fd < 0)
       return -1;

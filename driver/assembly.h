@@ -15,6 +15,8 @@ typedef struct {
   void *data;
   /* The mount shows contents and mapped ids by itself: no data layers, no idmapped mount. */
   gboolean is_whole;
+  /* Its inodes have mapped ids: no idmapped mount. */
+  gboolean is_mapped;
 } AssemblyIndex;
 
 /* A detached mount of what @plan says. @index may be NULL when the plan has none. *ret_way is the name

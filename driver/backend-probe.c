@@ -113,6 +113,8 @@ probe_mount(const Backend *backend, const char *upper, const char **ret_way, GEr
   char *none[] = {NULL}, *only[] = {data, NULL};
   g_autofree char *diff = upper ? g_build_filename(upper, "diff", NULL) : NULL;
   g_autofree char *work = upper ? g_build_filename(upper, "work", NULL) : NULL;
+  g_autofree char *overlaydir = upper ? g_build_filename(upper, "image", "probe", NULL) : NULL;
+  g_autofree char *aside = upper ? g_build_filename(upper, "aside", NULL) : NULL;
   if (upper && (!util_make_directory(diff, 0755, error) || !util_make_directory(work, 0755, error)))
     return FALSE;
   const MountPlan plan = {
@@ -121,12 +123,16 @@ probe_mount(const Backend *backend, const char *upper, const char **ret_way, GEr
       .index = backend->uses_index ? PLAN_INDEX_REFERENCE : PLAN_INDEX_NONE,
       .upper = diff,
       .work = work,
+      .overlaydir = overlaydir,
+      .overlaydir_aside = aside,
   };
   if (backend->uses_index) {
     index_fd = cache_open_index(cache, NULL, probe_build, NULL, error);
     if (index_fd < 0)
       return FALSE;
   }
+  if (backend->prepare && !backend->prepare(&plan, index_fd, TRUE, error))
+    return FALSE;
   return probe_create(backend, &plan, index_fd, ret_way, error);
 }
 

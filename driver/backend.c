@@ -10,6 +10,7 @@
 
 static const Backend backend_rows[] = {
     {"erofs", TRUE, TRUE, backend_erofs_create},
+    {"overlaydir", TRUE, TRUE, backend_overlaydir_create, backend_overlaydir_prepare},
     {"fuse", TRUE, TRUE, backend_fuse_create},
     {"bind", FALSE, FALSE, backend_bind_create},
 };

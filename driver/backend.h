@@ -18,6 +18,9 @@ typedef struct {
    * *ret_way is the way that the kernel took (assembly.h). UNSUPPORTED where another mode may
    * still do. */
   int (*create) (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+  /* Makes what create() needs on disk, once for an image and mapping, which may take seconds. NULL: needs
+   * nothing. With @wait FALSE it fails when the same is being made elsewhere. */
+  gboolean (*prepare) (const MountPlan *plan, int index_fd, gboolean wait, GError **error);
 } Backend;
 
 /* The rows, best first; *ret_count of them. */
@@ -39,5 +42,9 @@ gboolean backend_probe (const Backend *backend, const char *upper, const char **
                         GError **error);
 
 int backend_erofs_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_overlaydir_create (const MountPlan *plan, int index_fd, const char **ret_way,
+                               GError **error);
+gboolean backend_overlaydir_prepare (const MountPlan *plan, int index_fd, gboolean wait,
+                                     GError **error);
 int backend_fuse_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
 int backend_bind_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);

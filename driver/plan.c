@@ -180,6 +180,8 @@ plan_free(MountPlan *plan)
   g_clear_pointer(&plan->gids, g_array_unref);
   g_free(plan->context);
   g_free(plan->source);
+  g_free(plan->overlaydir);
+  g_free(plan->overlaydir_aside);
   g_free(plan);
 }
 

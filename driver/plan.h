@@ -31,6 +31,8 @@ typedef struct {
   PlanIndex index;
   guint reference;
   char **data;       /* data-only layers that the index leads to */
+  char *overlaydir, *overlaydir_aside; /* the index as a directory (overlaydir.h), and where it is
+                                          made; NULL: there is no place for one */
   char *upper, *work; /* NULL: read-only */
   GArray *uids, *gids; /* of IdRange; NULL: not mapped. They hold for lowers and index */
   gboolean is_volatile;

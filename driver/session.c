@@ -12,6 +12,8 @@
 #include "cache.h"
 #include "index.h"
 #include "mounted.h"
+#include "overlaydir.h"
+#include "prepare.h"
 #include "settings.h"
 #include "stack.h"
 #include "store.h"
@@ -242,13 +244,40 @@ session_open_index(Session *session, const MountPlan *plan, GError **error)
   return fd;
 }
 
+/* Where the image's directory of mode overlaydir is: with the reference's layer, so that it goes
+ * when the image goes. */
+static void
+session_place_overlaydir(const Session *session, MountPlan *plan)
+{
+  const StackLayer *layer =
+      plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference) : NULL;
+
+  if (!layer || settings_process_is_root())
+    return;
+  g_autofree char *identity = session_identify_layer(layer);
+  g_autofree char *key = overlaydir_key(identity, plan->uids, plan->gids);
+  g_autofree char *parent = g_path_get_dirname(layer->home);
+  plan->overlaydir = g_build_filename(layer->home, layer->id, OVERLAYDIR_NAME, key, NULL);
+  plan->overlaydir_aside = g_build_filename(parent, OVERLAYDIR_ASIDE, NULL);
+}
+
+static MountPlan *
+session_plan(const Session *session, const Backend *backend, GError **error)
+{
+  MountPlan *plan = plan_new(session->options, (PlanFacts *)session->facts->data,
+                             session->facts->len, backend->uses_index, session->target, error);
+
+  if (plan)
+    session_place_overlaydir(session, plan);
+  return plan;
+}
+
+/* @prepare: what the mode needs on disk is made now if it is not there. */
 static gboolean
-session_carry_out(Session *session, const Backend *backend, GError **error)
+session_carry_out(Session *session, const Backend *backend, gboolean prepare, GError **error)
 {
   autofd int index_fd = -1;
-  g_autoptr(MountPlan) plan =
-      plan_new(session->options, (PlanFacts *)session->facts->data, session->facts->len,
-               backend->uses_index, session->target, error);
+  g_autoptr(MountPlan) plan = session_plan(session, backend, error);
 
   if (!plan)
     return FALSE;
@@ -269,7 +298,19 @@ session_carry_out(Session *session, const Backend *backend, GError **error)
     if (!adopt_root(plan, index_fd, layer_fd, error))
       return FALSE;
   }
+  if (prepare && backend->prepare && !backend->prepare(plan, index_fd, TRUE, error))
+    return FALSE;
   return backend_mount(backend, plan, index_fd, session->target_fd, error);
+}
+
+static void
+session_prepare_later(Session *session, const Backend *backend)
+{
+  g_autoptr(MountPlan) plan = session_plan(session, backend, NULL);
+  autofd int index_fd = plan && plan->overlaydir ? session_open_index(session, plan, NULL) : -1;
+
+  if (index_fd >= 0)
+    prepare_later(backend, plan, index_fd, session->cache);
 }
 
 /* The best of the modes that work here: one that this kernel cannot do is passed over. */
@@ -278,14 +319,20 @@ session_carry_out_auto(Session *session, GError **error)
 {
   gsize count;
   const Backend *rows = backend_list(&count);
+  const Backend *better = NULL;
   g_autoptr(GError) first = NULL;
 
   for (gsize i = 0; i < count; i++) {
     g_autoptr(GError) local = NULL;
     if (!rows[i].is_faithful)
       continue;
-    if (session_carry_out(session, &rows[i], &local))
+    if (session_carry_out(session, &rows[i], FALSE, &local)) {
+      if (better)
+        session_prepare_later(session, better);
       return TRUE;
+    }
+    if (rows[i].prepare)
+      better = &rows[i];
     gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
     if (!first || !unsupported) {
       g_clear_error(&first);
@@ -345,6 +392,6 @@ session_mount(const char *option_string, const char *mode, const char *target, G
                       "mounting needs root, or a user namespace as of `podman unshare'");
   if (!session_open(&session, option_string, target, error))
     return FALSE;
-  return backend ? session_carry_out(&session, backend, error)
+  return backend ? session_carry_out(&session, backend, TRUE, error)
                  : session_carry_out_auto(&session, error);
 }

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "overlaydir.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "idmap.h"
+#include "index.h"
+#include "util.h"
+
+/* Changes whenever what is written for the same index does. */
+#define OVERLAYDIR_VERSION 1
+#define OVERLAYDIR_KEY_SIZE 32
+#define OVERLAYDIR_FAILED ".failed"
+#define OVERLAYDIR_MAX_MESSAGE 4096
+
+static void
+overlaydir_append_ranges(GString *text, const char *name, const GArray *ranges)
+{
+  g_string_append(text, name);
+  for (guint i = 0; ranges && i < ranges->len; i++) {
+    const IdRange *range = &g_array_index(ranges, IdRange, i);
+    g_string_append_printf(text, " %u:%u:%u", range->container, range->host, range->size);
+  }
+  g_string_append_c(text, '\n');
+}
+
+char *
+overlaydir_key(const char *identity, const GArray *uids, const GArray *gids)
+{
+  g_autoptr(GString) text = g_string_new(NULL);
+
+  g_string_printf(text, "overlaydir %d, index %d\n%s\n", OVERLAYDIR_VERSION, INDEX_FORMAT_VERSION,
+                  identity);
+  overlaydir_append_ranges(text, "uids", uids);
+  overlaydir_append_ranges(text, "gids", gids);
+  for (guint i = 0; i < 2; i++) {
+    g_autofree char *map = NULL;
+    if (g_file_get_contents(i ? "/proc/self/gid_map" : "/proc/self/uid_map", &map, NULL, NULL))
+      g_string_append(text, map);
+  }
+  char *key = util_sha256_hex(text->str, text->len);
+  key[OVERLAYDIR_KEY_SIZE] = '\0';
+  return key;
+}
+
+/* The directory that holds those of a layer: only we may write to it. */
+static int
+overlaydir_open_parent(const char *path, gboolean create, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname(path);
+  struct stat st;
+
+  if (create && mkdir(parent, 0700) < 0 && errno != EEXIST) {
+    util_error_errno(error, "make the directory %s", parent);
+    return -1;
+  }
+  autofd int fd = open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) < 0) {
+    util_error_errno(error, "open the directory %s", parent);
+    return -1;
+  }
+  if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) {
+    util_error(error, NIXSTORE_ERROR_UNTRUSTED, "%s may be written to by others: not trusted",
+               parent);
+    return -1;
+  }
+  return util_steal_fd(&fd);
+}
+
+int
+overlaydir_open(const char *path, GError **error)
+{
+  g_autofree char *name = g_path_get_basename(path);
+  g_autoptr(GError) local = NULL;
+  autofd int parent = overlaydir_open_parent(path, FALSE, &local);
+
+  if (parent < 0 && !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_NOT_FOUND)) {
+    g_propagate_error(error, g_steal_pointer(&local));
+    return -1;
+  }
+  int fd = parent < 0 ? -1 : openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 && (parent < 0 || errno == ENOENT))
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+               "mode overlaydir: the image's directory is not made yet");
+  else if (fd < 0)
+    util_error_errno(error, "open the directory %s", path);
+  return fd;
+}
+
+/* What a kernel cannot do another may. */
+static char *
+overlaydir_describe_failure(const char *reason)
+{
+  struct utsname name;
+
+  if (uname(&name) < 0)
+    return NULL;
+  return g_strdup_printf("%s\n%s\n", name.release, reason);
+}
+
+gboolean
+overlaydir_is_wanted(const char *path)
+{
+  g_autofree char *parent = g_path_get_dirname(path);
+  g_autofree char *failed = g_strconcat(path, OVERLAYDIR_FAILED, NULL);
+  g_autofree char *text = NULL;
+  g_autofree char *expected = overlaydir_describe_failure("");
+  g_autoptr(GDir) directory = g_dir_open(parent, 0, NULL);
+  guint count = 0;
+
+  if (access(path, F_OK) == 0)
+    return FALSE;
+  for (const char *name = NULL; directory && (name = g_dir_read_name(directory));)
+    count += !g_str_has_suffix(name, OVERLAYDIR_FAILED);
+  if (count >= OVERLAYDIR_MAX)
+    return FALSE;
+  if (!expected || !g_file_get_contents(failed, &text, NULL, NULL))
+    return TRUE;
+  expected[strlen(expected) - 1] = '\0'; /* of the empty reason */
+  return !g_str_has_prefix(text, expected);
+}
+
+void
+overlaydir_give_up(const char *path, const char *reason)
+{
+  g_autofree char *base = g_path_get_basename(path);
+  g_autofree char *name = g_strconcat(base, OVERLAYDIR_FAILED, NULL);
+  g_autofree char *text = overlaydir_describe_failure(reason);
+  autofd int parent = overlaydir_open_parent(path, TRUE, NULL);
+
+  if (parent >= 0 && text)
+    util_replace_file(parent, name, text, strlen(text), 0600, NULL);
+}
+
+/* ---------------------------------------------------------------- making ---- */
+
+/* Opens @aside, makes it where it is missing, and locks it. */
+static int
+overlaydir_lock(const char *aside, gboolean wait, GError **error)
+{
+  struct stat st;
+
+  for (;;) {
+    if (!util_make_directory(aside, 0700, error))
+      return -1;
+    autofd int fd = open(aside, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+      continue;
+    if (fd < 0) {
+      util_error_errno(error, "open the directory %s", aside);
+      return -1;
+    }
+    while (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0) {
+      if (errno == EINTR)
+        continue;
+      util_error(error, NIXSTORE_ERROR_FAILED, "lock the directory %s: %s", aside,
+                 g_strerror(errno));
+      return -1;
+    }
+    if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022)) {
+      util_error(error, NIXSTORE_ERROR_UNTRUSTED, "%s must belong to you alone", aside);
+      return -1;
+    }
+    /* Whoever had it before us took it away with its lock. */
+    if (st.st_nlink > 0)
+      return util_steal_fd(&fd);
+  }
+}
+
+/* What was killed left it half made. */
+static gboolean
+overlaydir_empty(int fd, GError **error)
+{
+  int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *directory = copy < 0 ? NULL : fdopendir(copy);
+  struct dirent *entry;
+  gboolean ok = TRUE;
+
+  if (!directory) {
+    util_close_fd(&copy);
+    return util_error_errno(error, "read a directory");
+  }
+  while (ok && (entry = readdir(directory)))
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+      ok = util_remove_tree(fd, entry->d_name, error);
+  closedir(directory);
+  return ok;
+}
+
+static gboolean
+overlaydir_map_root(const GArray *ranges, guint32 *ret_id)
+{
+  for (guint i = 0; i < ranges->len; i++) {
+    const IdRange *range = &g_array_index(ranges, IdRange, i);
+    if (range->container == 0) {
+      *ret_id = range->host;
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* The directory, empty, as the root of the image's ids owns it. */
+static int
+overlaydir_create(int aside, const char *name, const GArray *uids, const GArray *gids,
+                  GError **error)
+{
+  guint32 uid = 0, gid = 0;
+
+  if ((uids && !overlaydir_map_root(uids, &uid)) || (gids && !overlaydir_map_root(gids, &gid))) {
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "the id 0 is not mapped");
+    return -1;
+  }
+  if (mkdirat(aside, name, 0700) < 0 || fchownat(aside, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0) {
+    util_error_errno(error, "make a directory for the image");
+    return -1;
+  }
+  int fd = openat(aside, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0)
+    util_error_errno(error, "open the directory for the image");
+  return fd;
+}
+
+/* The child that writes: in a user namespace where ids are those of the image, so that the kernel
+ * maps them, in ACLs and file capabilities too. */
+static void
+overlaydir_work(int root_fd, int index_fd, int userns_fd, int message_fd)
+{
+  struct rlimit limit;
+  g_autoptr(GError) error = NULL;
+
+  /* A descriptor for each level of directories. */
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  umask(0);
+  if (userns_fd >= 0 &&
+      (setns(userns_fd, CLONE_NEWUSER) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+    util_error_errno(&error, "enter the user namespace of the id mapping");
+  else if (overlaydir_write(root_fd, index_fd, &error) && syncfs(root_fd) < 0)
+    util_error_errno(&error, "write the directory to disk");
+  if (error) {
+    g_autofree char *text = util_escape(error->message);
+    dprintf(message_fd, "%c%s", error->code == NIXSTORE_ERROR_UNSUPPORTED ? 'u' : 'f', text);
+  }
+  _exit(error ? 1 : 0);
+}
+
+static gboolean
+overlaydir_await(pid_t child, int message_fd, GError **error)
+{
+  char text[OVERLAYDIR_MAX_MESSAGE];
+  int status = 0;
+  gssize size;
+
+  do
+    size = read(message_fd, text, sizeof text - 1);
+  while (size < 0 && errno == EINTR);
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+    ;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    return TRUE;
+  text[MAX(size, 0)] = '\0';
+  return util_error(error, *text == 'u' ? NIXSTORE_ERROR_UNSUPPORTED : NIXSTORE_ERROR_FAILED, "%s",
+                    *text ? text + 1 : "the process that makes the directory was killed");
+}
+
+static gboolean
+overlaydir_fill(int root_fd, int index_fd, int userns_fd, GError **error)
+{
+  int message[2];
+
+  if (pipe2(message, O_CLOEXEC) < 0)
+    return util_error_errno(error, "make a pipe");
+  autofd int reader = message[0], writer = message[1];
+  pid_t child = fork();
+  if (child == 0)
+    overlaydir_work(root_fd, index_fd, userns_fd, writer);
+  util_close_fd(&writer);
+  if (child < 0)
+    return util_error_errno(error, "start a process");
+  return overlaydir_await(child, reader, error);
+}
+
+static gboolean
+overlaydir_publish(int aside, const char *name, const char *path, GError **error)
+{
+  autofd int parent = overlaydir_open_parent(path, TRUE, error);
+
+  if (parent < 0)
+    return FALSE;
+  if (renameat2(aside, name, parent, name, RENAME_NOREPLACE) < 0)
+    return util_error_errno(error, "rename the directory to %s", path);
+  return fsync(parent) == 0 || util_error_errno(error, "sync the directory of %s", path);
+}
+
+static gboolean
+overlaydir_make_locked(int aside, const char *path, int index_fd, const GArray *uids,
+                       const GArray *gids, GError **error)
+{
+  g_autofree char *name = g_path_get_basename(path);
+  autofd int userns_fd = -1;
+
+  if (access(path, F_OK) == 0)
+    return TRUE;
+  if (!overlaydir_empty(aside, error))
+    return FALSE;
+  if (uids) {
+    userns_fd = idmap_open_userns(uids, gids, error);
+    if (userns_fd < 0)
+      return FALSE;
+  }
+  autofd int root_fd = overlaydir_create(aside, name, uids, gids, error);
+  if (root_fd >= 0 && overlaydir_fill(root_fd, index_fd, userns_fd, error) &&
+      overlaydir_publish(aside, name, path, error))
+    return TRUE;
+  overlaydir_empty(aside, NULL);
+  return FALSE;
+}
+
+gboolean
+overlaydir_make(const char *path, const char *aside, int index_fd, const GArray *uids,
+                const GArray *gids, gboolean wait, GError **error)
+{
+  autofd int fd = overlaydir_lock(aside, wait, error);
+
+  if (fd < 0)
+    return FALSE;
+  gboolean ok = overlaydir_make_locked(fd, path, index_fd, uids, gids, error);
+  rmdir(aside);
+  if (!ok)
+    g_prefix_error(error, "mode overlaydir: ");
+  return ok;
+}

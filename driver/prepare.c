@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include "prepare.h"
+
+#include <sys/file.h>
+#include <sys/utsname.h>
+
+#include "background.h"
+#include "mountapi.h"
+#include "overlaydir.h"
+#include "settings.h"
+#include "util.h"
+
+#define PREPARE_TRIAL "trial"
+
+typedef struct {
+  const Backend *backend;
+  const MountPlan *plan;
+  char *question; /* whether the mode works here */
+  int verdict;
+  int index_fd;
+} Preparation;
+
+static char *
+prepare_question(const Backend *backend)
+{
+  struct utsname name;
+
+  if (uname(&name) < 0)
+    return NULL;
+  return g_strdup_printf("mode %s\n%s %s\n", backend->mode, name.release, name.version);
+}
+
+/* Mounts in a directory of the cache, one process at a time; what a killed one left goes first. */
+static gboolean
+prepare_try_out(const Backend *backend)
+{
+  const Settings *settings = settings_get(NULL);
+  const char *way;
+
+  if (!settings)
+    return FALSE;
+  g_autofree char *trial = g_build_filename(settings->cache, PREPARE_TRIAL, NULL);
+  autofd int fd = open(settings->cache, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || flock(fd, LOCK_EX) < 0 || !util_remove_tree(fd, PREPARE_TRIAL, NULL) ||
+      mkdirat(fd, PREPARE_TRIAL, 0700) < 0)
+    return FALSE;
+  gboolean works = backend_probe(backend, trial, &way, NULL);
+  util_remove_tree(fd, PREPARE_TRIAL, NULL);
+  return works;
+}
+
+static void
+prepare_work(gpointer data)
+{
+  const Preparation *it = data;
+  g_autoptr(GError) error = NULL;
+  /* The one that we were started with is closed. */
+  g_autoptr(Cache) cache = cache_open(NULL);
+  int verdict = it->verdict;
+
+  if (verdict < 0) {
+    verdict = prepare_try_out(it->backend);
+    if (cache)
+      cache_set_verdict(cache, it->question, verdict);
+  }
+  if (verdict && !it->backend->prepare(it->plan, it->index_fd, FALSE, &error) &&
+      g_error_matches(error, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED))
+    overlaydir_give_up(it->plan->overlaydir, error->message);
+}
+
+void
+prepare_later(const Backend *backend, const MountPlan *plan, int index_fd, Cache *cache)
+{
+  g_autofree char *question = prepare_question(backend);
+
+  if (!question || !plan->overlaydir || mountapi_is_disabled(backend->mode) ||
+      !overlaydir_is_wanted(plan->overlaydir))
+    return;
+  Preparation it = {backend, plan, question, cache_get_verdict(cache, question), index_fd};
+  if (it.verdict != 0)
+    background_run(prepare_work, &it, index_fd);
+}
