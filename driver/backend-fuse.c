@@ -9,6 +9,7 @@
 
 #include "assembly.h"
 #include "fuseserver.h"
+#include "mountapi.h"
 #include "util.h"
 
 typedef struct {
@@ -40,6 +41,10 @@ backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, G
   const AssemblyIndex index = {.open = fuse_open_index, .data = &source, .is_whole = TRUE};
   autofd int first_fd = -1;
 
+  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("fuse")) {
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mode fuse is disabled");
+    return -1;
+  }
   /* Before the assembly goes through mount namespaces, in which a server would be caught. */
   if (plan->index != PLAN_INDEX_NONE) {
     first_fd = fuseserver_mount(&source.image, TRUE, error);

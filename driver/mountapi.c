@@ -132,6 +132,10 @@ mountapi_set_idmap(int mount_fd, int userns_fd, GError **error)
 {
   struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (guint64)userns_fd};
 
+  if (mountapi_is_disabled("idmapped-mounts")) {
+    errno = EOPNOTSUPP;
+    return mountapi_error(error, -1, "map the ids of a mount");
+  }
   if (mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
     return mountapi_error(error, -1, "map the ids of a mount");
   return TRUE;

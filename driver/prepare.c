@@ -32,23 +32,25 @@ prepare_question(const Backend *backend)
   return g_strdup_printf("mode %s\n%s %s\n", backend->mode, name.release, name.version);
 }
 
-/* Mounts in a directory of the cache, one process at a time; what a killed one left goes first. */
-static gboolean
+/* Mounts in a directory of the cache, one process at a time; what a killed one left goes first. 1
+ * or 0; -1 where that says nothing about the kernel. */
+static int
 prepare_try_out(const Backend *backend)
 {
   const Settings *settings = settings_get(NULL);
+  g_autoptr(GError) error = NULL;
   const char *way;
 
   if (!settings)
-    return FALSE;
+    return -1;
   g_autofree char *trial = g_build_filename(settings->cache, PREPARE_TRIAL, NULL);
   autofd int fd = open(settings->cache, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0 || flock(fd, LOCK_EX) < 0 || !util_remove_tree(fd, PREPARE_TRIAL, NULL) ||
       mkdirat(fd, PREPARE_TRIAL, 0700) < 0)
-    return FALSE;
-  gboolean works = backend_probe(backend, trial, &way, NULL);
+    return -1;
+  gboolean works = backend_probe(backend, trial, &way, &error);
   util_remove_tree(fd, PREPARE_TRIAL, NULL);
-  return works;
+  return works ? 1 : g_error_matches(error, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED) ? 0 : -1;
 }
 
 static void
@@ -62,10 +64,10 @@ prepare_work(gpointer data)
 
   if (verdict < 0) {
     verdict = prepare_try_out(it->backend);
-    if (cache)
+    if (cache && verdict >= 0)
       cache_set_verdict(cache, it->question, verdict);
   }
-  if (verdict && !it->backend->prepare(it->plan, it->index_fd, FALSE, &error) &&
+  if (verdict > 0 && !it->backend->prepare(it->plan, it->index_fd, FALSE, &error) &&
       g_error_matches(error, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED))
     overlaydir_give_up(it->plan->overlaydir, error->message);
 }

@@ -12,6 +12,7 @@
 #include "cache.h"
 #include "index.h"
 #include "mounted.h"
+#include "mountapi.h"
 #include "overlaydir.h"
 #include "prepare.h"
 #include "settings.h"
@@ -153,7 +154,9 @@ session_learn_layer(Session *session, StackLayer *layer, gboolean is_below_refer
     facts.container = store_directory();
   } else {
     /* Idmapped mounts are for whoever is root of the filesystem's own user namespace. */
-    facts.is_unmappable = layer->home && session->options->uids && !settings_process_is_root();
+    facts.is_unmappable =
+        layer->home && session->options->uids &&
+        (!settings_process_is_root() || mountapi_is_disabled("idmapped-mounts"));
     if ((is_below_reference || !layer->home || facts.is_unmappable) &&
         !stack_layer_is_empty(layer, &facts.is_empty, error))
       return FALSE;

@@ -5,7 +5,7 @@
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$TESTLIB/rootless.sh"
-tap_need python3 nix-store
+tap_need python3 nix-store jq
 tap_need_file "$LISTING" "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
@@ -123,6 +123,8 @@ GAP=('--uidmap 0:1:1000 --uidmap 5000:2000:100 --gidmap 0:1:2000')
 
 storage_size() { du -sk "$RHOME/p/$1" | cut -f1; }
 
+overlaydir_works() { rootless_nixstore_alone info --json | jq -e '.modes[] | select(.mode == "overlaydir").available' >/dev/null; }
+
 # Nothing is left of the user but Podman's own pause process.
 left() {
   local p
@@ -148,8 +150,62 @@ assert_nothing_left_rootless() {
   tap_not_ok "$1: nothing is left" "$(cat "$T/left")"
 }
 
+# The first start of an image goes through FUSE and leaves a directory behind, which the second one is
+# mounted from; it shows no less, and goes with the image.
+overlaydirs_of() { find "$RHOME/p/$1" -path '*/nixstore-overlaydir/*' -prune -print 2>/dev/null; }
+
+await_overlaydirs() { # WAY NUMBER
+  local i
+  for i in {1..300}; do
+    [ "$(overlaydirs_of "$1" | wc -l)" != "$2" ] || return 0
+    sleep 0.2
+  done
+  overlaydirs_of "$1"
+  return 1
+}
+
+overlaydir() {
+  local way=$1 option n=0 start
+  start=$(date +%s)
+  rootless_nixstore "$way" import "$path" --name localhost/base:1 >/dev/null
+  for option in --userns=host --userns=nomap; do
+    n=$((n + 1)) ROOTLESS_EXTRA=(NIXSTORE_TEST_DISABLE=overlaydir)
+    check "$way: $option: without a directory" listing "$way" base:1 "$T/l/fuse" --user 0 "$option"
+    is "$way: $option: none is made where the mode is disabled" "$(overlaydirs_of "$way" | wc -l)" $((n - 1))
+    ROOTLESS_EXTRA=()
+    check "$way: $option: first start" try "$way" run --rm --user 0 "$option" base:1 true
+    check "$way: $option: leaves a directory" await_overlaydirs "$way" "$n"
+    ROOTLESS_EXTRA=(NIXSTORE_TEST_DISABLE=fuse)
+    check "$way: $option: second start, from the directory" listing "$way" base:1 "$T/l/overlaydir" --user 0 "$option"
+    check "$way: $option: it shows the same" \
+      "$TESTLIB/compare-listings" --start "$start" "$T/l/fuse" "$T/l/fuse" "$T/l/overlaydir"
+    check_fails "$way: $option: a changed file is copied whole" 3 . \
+      try "$way" run --rm --user 0 "$option" base:1 sh -c 'a=$(cat /etc/shadow); chmod 600 /etc/shadow; [ "$a" = "$(cat /etc/shadow)" ] && echo ok >&2 && exit 3'
+  done
+  ROOTLESS_EXTRA=()
+  check "$way: rmi with its directories" try "$way" rmi base:1
+  is "$way: they are gone" "$(overlaydirs_of "$way"; find "$RHOME/p/$way" -maxdepth 1 -name 'nixstore-overlaydir*')" ""
+}
+
+# What was killed while it made one is begun again; two at once make one.
+overlaydir_killed() {
+  local way=$1 i pid
+  rootless_nixstore "$way" import "$path" --name localhost/base:1 >/dev/null
+  for i in 1 2 3; do try "$way" run --rm base:1 true & done
+  sleep 0.5
+  for pid in $(pgrep -u "$ROOTLESS_UID" '^nixstore-(mount|later)$'); do kill -9 "$pid"; done
+  wait $(jobs -p | grep -v "^$ROOTLESS_DAEMON$")
+  try "$way" run --rm base:1 true
+  check "$way: killed while it was made: made again" await_overlaydirs "$way" 1
+  ROOTLESS_EXTRA=(NIXSTORE_TEST_DISABLE=fuse)
+  is "$way: and whole" "$(try "$way" run --rm base:1 sh -c 'find / -xdev | wc -l')" "$(ROOTLESS_EXTRA=(NIXSTORE_TEST_DISABLE=overlaydir); try "$way" run --rm base:1 sh -c 'find / -xdev | wc -l')"
+  ROOTLESS_EXTRA=()
+  try "$way" rmi base:1 >/dev/null
+}
+
 for name in ${FIDELITY_IMAGES:-nasty-trusted nasty-dirs debian-base}; do fidelity "$name"; done
 
+mkdir -p "$T/l"
 as_user mkdir "$RHOME/build"
 cat >"$RHOME/build/Containerfile" <<'END'
 FROM localhost/base:1
@@ -162,6 +218,12 @@ is "convert" "$(rootless_nixstore_alone convert "$source" --name base)" "$("$NIX
 for way in $WAYS; do
   path=$("$NIXSTORE" convert "$source" --name base)
   verbs "$way"
+  if overlaydir_works; then
+    overlaydir "$way"
+    overlaydir_killed "$way"
+  else
+    tap_skip "$way: mode overlaydir" "this kernel has no data-only layers in user namespaces (6.16)"
+  fi
   nix-store --gc >/dev/null 2>&1 # takes the dangling links that indirect roots leave
   assert_nothing_left_rootless "$way"
 done
