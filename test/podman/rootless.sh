@@ -193,7 +193,7 @@ overlaydir_killed() {
   rootless_nixstore "$way" import "$path" --name localhost/base:1 >/dev/null
   for i in 1 2 3; do try "$way" run --rm base:1 true & done
   sleep 0.5
-  for pid in $(pgrep -u "$ROOTLESS_UID" '^nixstore-(mount|later)$'); do kill -9 "$pid"; done
+  for pid in $(pgrep -u "$ROOTLESS_UID" '^nixstore-[ml]'); do kill -9 "$pid"; done
   wait $(jobs -p | grep -v "^$ROOTLESS_DAEMON$")
   try "$way" run --rm base:1 true
   check "$way: killed while it was made: made again" await_overlaydirs "$way" 1
