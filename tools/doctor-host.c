@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "backend.h"
 #include "cache.h"
 #include "doctor.h"
 #include "modes.h"
@@ -91,6 +92,12 @@ doctor_check_modes(Doctor *doctor)
       note_best_mode(doctor, modes, chosen);
     return;
   }
+  const gboolean is_auto = strcmp(settings->mode, "auto") == 0;
+  if (!is_auto && !backend_find(settings->mode, &error)) {
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
+               g_strdup("set mode=auto in nixstore.conf(5)"));
+    return;
+  }
   GString *reasons = g_string_new(NULL);
   gsize i;
   json_t *row;
@@ -98,7 +105,7 @@ doctor_check_modes(Doctor *doctor)
       reasons, "%s%s: %s", reasons->len ? "; " : "", member(row, "mode"), member(row, "reason"));
   doctor_add(doctor, DOCTOR_ERROR,
              g_strdup_printf("mode %s does not work: %s", settings->mode, reasons->str),
-             strcmp(settings->mode, "auto") == 0
+             is_auto
                  ? g_strdup("erofs needs root and Linux 6.5 with EROFS, fuse /dev/fuse: see "
                             "nixstore-mount(8)")
                  : g_strdup("set mode=auto in nixstore.conf(5), or one that `nixstore info' shows "

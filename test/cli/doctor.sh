@@ -81,6 +81,7 @@ host_finds "no nix-store" '^error store: /nosuch/nix-store: not found: install n
 if [ "$("$NIXSTORE" info --json --podman /nosuch | python3 -c 'import json, sys; print(json.load(sys.stdin)["chosen"]["mode"])')" = erofs ]; then
   host_finds "no EROFS: fuse does" '^note modes: mode erofs does not work: EROFS is disabled => mounts use mode fuse instead' NIXSTORE_TEST_DISABLE=erofs
   host_finds "no EROFS, but set" '^error modes: mode erofs does not work: .*erofs: EROFS is disabled.* => set mode=auto' NIXSTORE_TEST_DISABLE=erofs NIXSTORE_MODE=erofs
+  host_finds "a mode that does not exist" '^error modes: unknown mode "nosuch" \(known: auto, erofs.*\) => set mode=auto' NIXSTORE_MODE=nosuch
   host_finds "no way at all" '^error modes: mode auto does not work: erofs: .*; fuse: .* => erofs needs root and Linux 6.5' \
     NIXSTORE_TEST_DISABLE=one-step,detached-layers,layer-descriptors,layer-names,classic-mount
 else
