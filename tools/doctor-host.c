@@ -73,6 +73,42 @@ note_best_mode(Doctor *doctor, json_t *modes, json_t *chosen)
                       member(chosen, "mode")));
 }
 
+/* "erofs: ...; fuse: ...": why each mode that does not work does not. */
+static char *
+describe_failures(json_t *modes)
+{
+  GString *reasons = g_string_new(NULL);
+  gsize i;
+  json_t *row;
+  json_array_foreach(modes, i, row)
+  {
+    const char *reason = member(row, "reason");
+    if (reason)
+      g_string_append_printf(reasons, "%s%s: %s", reasons->len ? "; " : "", member(row, "mode"),
+                             reason);
+  }
+  return g_string_free(reasons, FALSE);
+}
+
+/* Nothing can be mounted with the setting @mode. */
+static void
+complain_of_mode(Doctor *doctor, json_t *modes, const char *mode)
+{
+  g_autoptr(GError) unknown = NULL;
+  g_autofree char *reasons = describe_failures(modes);
+  if (strcmp(mode, "auto") == 0)
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup_printf("mode auto does not work: %s", reasons),
+               g_strdup("erofs needs root and Linux 6.5 with EROFS, fuse /dev/fuse: see "
+                        "nixstore-mount(8)"));
+  else if (!backend_find(mode, &unknown))
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup(unknown->message),
+               g_strdup("set mode=auto in nixstore.conf(5)"));
+  else
+    doctor_add(doctor, DOCTOR_ERROR, g_strdup_printf("mode %s does not work: %s", mode, reasons),
+               g_strdup("set mode=auto in nixstore.conf(5), or one that `nixstore info' shows as "
+                        "working"));
+}
+
 void
 doctor_check_modes(Doctor *doctor)
 {
@@ -81,36 +117,14 @@ doctor_check_modes(Doctor *doctor)
   if (!settings)
     return;
   g_autoptr(json_t) modes = modes_probe(&error);
-  if (!modes) {
+  json_t *chosen = modes ? modes_choose(modes, settings->mode) : NULL;
+  if (!modes)
     doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
                g_strdup("nothing can be mounted like this; see `nixstore info'"));
-    return;
-  }
-  json_t *chosen = modes_choose(modes, settings->mode);
-  if (chosen) {
-    if (strcmp(settings->mode, "auto") == 0)
-      note_best_mode(doctor, modes, chosen);
-    return;
-  }
-  const gboolean is_auto = strcmp(settings->mode, "auto") == 0;
-  if (!is_auto && !backend_find(settings->mode, &error)) {
-    doctor_add(doctor, DOCTOR_ERROR, g_strdup(error->message),
-               g_strdup("set mode=auto in nixstore.conf(5)"));
-    return;
-  }
-  GString *reasons = g_string_new(NULL);
-  gsize i;
-  json_t *row;
-  json_array_foreach(modes, i, row) if (member(row, "reason")) g_string_append_printf(
-      reasons, "%s%s: %s", reasons->len ? "; " : "", member(row, "mode"), member(row, "reason"));
-  doctor_add(doctor, DOCTOR_ERROR,
-             g_strdup_printf("mode %s does not work: %s", settings->mode, reasons->str),
-             is_auto
-                 ? g_strdup("erofs needs root and Linux 6.5 with EROFS, fuse /dev/fuse: see "
-                            "nixstore-mount(8)")
-                 : g_strdup("set mode=auto in nixstore.conf(5), or one that `nixstore info' shows "
-                            "as working"));
-  g_string_free(reasons, TRUE);
+  else if (!chosen)
+    complain_of_mode(doctor, modes, settings->mode);
+  else if (strcmp(settings->mode, "auto") == 0)
+    note_best_mode(doctor, modes, chosen);
 }
 
 void
