@@ -37,10 +37,17 @@ EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
 END
 }
-disk_up() { mount -o loop "$T/disk.img" "$T/p" && mount --bind "$T/p/nix" /nix; }
+# A loop device of its own: what is dead may still be on the last one for a while.
+disk_up() {
+  local loop
+  loop=$(losetup --find --show "$T/disk.img") && mount "$loop" "$T/p" && losetup -d "$loop" &&
+    mkdir -p "$T/p/nix" && mount --bind "$T/p/nix" /nix
+}
 everything_down() {
   local i
   for i in $(test_processes); do kill -9 "$i"; done 2>/dev/null
+  # What was running ends by itself: there is nothing left to read or write.
+  for i in {1..50}; do [ -n "$(jobs -r)" ] || break; sleep 0.2; done
   umount -R "$RUNROOTS" 2>/dev/null
   mounts_beneath "$T/p" | grep -v "^$T/p$" | while read -r i; do umount -l "$i"; done
   umount -l /nix
@@ -55,7 +62,7 @@ for way in $WAYS; do
   rm -rf "$T/p"/*
 done
 umount /nix
-mount -o loop "$T/disk.img" "$T/p" && mkdir -p "$T/p/nix" "$T/p/cache" && mount --bind "$T/p/nix" /nix || tap_bail "cannot mount"
+disk_up && mkdir -p "$T/p/cache" || tap_bail "cannot mount"
 export NIXSTORE_CACHE=$T/p/cache
 nix-store --init
 path=$("$NIXSTORE" convert "$source" --name small) || tap_bail "convert failed"
@@ -87,7 +94,7 @@ done
 for way in $WAYS; do
   nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null
   p tag base:1 localhost/second:1
-  layer=$(dirname "$(dirname "$(dirname "$(find "$T"/p/*/root -path '*/diff/.nixstore/reference.json')")")")
+  layer=$(dirname "$(dirname "$(dirname "$(find "$T/p/${way/mountprogram/mp}/root" -path '*/diff/.nixstore/reference.json')")")")
   for lost in diff/.nixstore/reference.json link; do
     : >"$layer/$lost"
     check "$way: import of an image whose ${lost##*/} is empty" nixstore_for "$way" import "$path" --name localhost/base:1
