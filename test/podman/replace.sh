@@ -98,6 +98,16 @@ for way in $WAYS; do
   assert_nothing_left "$way: nothing is left"
 done
 
+if command -v systemd-analyze >/dev/null; then
+  mkdir "$T/units"
+  cp "$SRCDIR"/contrib/systemd/nixstore-convert.* "$T/units"
+  sed -i "s,^ExecStart=nixstore ,ExecStart=$NIXSTORE ," "$T/units/nixstore-convert.service"
+  check "the units are sound" systemd-analyze verify "$T/units/nixstore-convert.path" "$T/units/nixstore-convert.service"
+  is "and systemd says nothing of them" "$(grep nixstore-convert <<<"$OUT")" ""
+else
+  tap_skip "the units" "there is no systemd-analyze"
+fi
+
 check_fails "usage: an image or --pulled" 2 'takes an image, or --pulled' "$NIXSTORE" convert --replace
 check_fails "usage: no --import" 2 'do not go with --replace' "$NIXSTORE" convert --replace --import x
 check_fails "stock Podman on overlay could not run it" 1 'without a mount program' \

@@ -52,7 +52,7 @@ copies() {
   p cp in/file cp:/new/ 2>/dev/null && echo "cp to nowhere" || :
   p cp in/file cp:/dev/shm/f && p exec cp cat /dev/shm/f
   p create --name cp2 "$IMAGE" true >/dev/null
-  p cp cp:/opt cp2:/var/opt2 && p cp cp2:/var/opt2/file - | tar -xO
+  p cp cp:/opt cp2:/var/opt2 && p cp cp2:/var/opt2/in/file - | tar -xO
   p rm -f -t 0 cp cp2 >/dev/null
 }
 
@@ -136,10 +136,10 @@ security() {
 }
 
 various() {
-  p run --rm --hostname h --add-host a:1.2.3.4 --env A=b --workdir /new/dir "$IMAGE" sh -c 'hostname; grep -c 1.2.3.4 /etc/hosts; echo $A; pwd'
+  p run --rm --hostname h --add-host a:1.2.3.4 --env A=b --workdir /etc "$IMAGE" sh -c 'hostname; grep -c 1.2.3.4 /etc/hosts; echo $A; pwd'
   p run --rm --entrypoint '["/bin/echo","-n"]' "$IMAGE" entry; echo
   p run --rm --device /dev/zero:/dev/nought --shm-size 1m "$IMAGE" sh -c 'head -c 3 /dev/nought | wc -c; df -k /dev/shm | tail -n 1 | tr -s " " | cut -d " " -f 2'
-  p run --rm --ulimit nofile=100:200 --pids-limit 50 "$IMAGE" sh -c 'ulimit -n'
+  p run --rm --ulimit nofile=100:200 --ulimit nproc=1024:1024 "$IMAGE" sh -c 'ulimit -n'
   p run --rm --health-cmd true --health-interval disable --name hc -d "$IMAGE" sleep 100 >/dev/null
   p healthcheck run hc; p inspect -f '{{.State.Healthcheck.Status}}' hc
   p rm -f -t 0 hc >/dev/null
