@@ -194,4 +194,35 @@ mine=$OUT
 theirs=$("$NIXSTORE" convert "$(image nasty)" --name nasty)
 check "the manifest is the same" cmp "$mine/ownership.mtree" "$theirs/ownership.mtree"
 check "and so is rootfs" diff -r --no-dereference "$mine/rootfs" "$theirs/rootfs"
+
+# ---- nobody in particular, through Nix's daemon
+by_daemon() {
+  setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$T/nobody" TMPDIR="$T/nobody" \
+    NIX_REMOTE=daemon XDG_CONFIG_HOME="$T/nobody" "$@"
+}
+# daemon_serves [SETTING]: Nix's daemon, with one more line in nix.conf.
+daemon_serves() {
+  mkdir -p "$T/daemon-conf"
+  { cat "$T/nix-conf/nix.conf"; echo "${1-}"; } >"$T/daemon-conf/nix.conf"
+  rm -f /nix/var/nix/daemon-socket/socket
+  NIX_CONF_DIR=$T/daemon-conf NIX_REMOTE='' nix-daemon >"$T/daemon.log" 2>&1 3>&- &
+  daemon=$!
+  eventually test -S /nix/var/nix/daemon-socket/socket
+}
+nix-store --delete "$theirs" >/dev/null 2>&1
+daemon=
+end_daemon() { [ -z "$daemon" ] || kill -KILL "$daemon"; daemon=; }
+tap_on_exit end_daemon
+daemon_serves
+is "the daemon listens" $? 0
+check "through the daemon" by_daemon "$NIXSTORE" convert "$(image nasty)" --name nasty
+is "it is the same path" "$OUT" "$theirs"
+check "and what the store says it is" nix-store --verify-path "$theirs"
+end_daemon
+daemon_serves 'allowed-users = root'
+is "the daemon listens to root alone" $? 0
+check_fails "a daemon that refuses" 1 'add to the Nix store .*: nix-store: ' \
+  by_daemon "$NIXSTORE" convert "$small" --name refused
+end_daemon
+is "nothing is left of nobody's" "$(ls -A "$T/nobody" | grep -v -e '^store$' -e '^state$' -e '^log$' -e '^\.')" ""
 tap_done
