@@ -92,7 +92,7 @@ END
   p build -q --format docker --build-arg TAG=given --secret id=s,src=s -t localhost/sa:1 ctx >/dev/null
   p run --rm localhost/sa:1
   p run --rm localhost/sa:1 'cat /tmp/who /shell; ls /ctx /added /vol /cache /t; ls -ld /work/deep | cut -c1-10'
-  p inspect -f '{{.Config.User}} {{.Config.StopSignal}} {{.Config.Labels}} {{.Config.ExposedPorts}} {{.Config.Volumes}} {{.Config.OnBuild}}' localhost/sa:1
+  p inspect -f '{{.Config.User}} {{.Config.StopSignal}} {{.Config.Labels}} {{.Config.ExposedPorts}} {{.Config.Volumes}}' localhost/sa:1
   echo "FROM localhost/sa:1" >Containerfile
   p build -q -t localhost/sa:2 . >/dev/null
   p run --rm localhost/sa:2 'cat /onbuild'
