@@ -113,6 +113,57 @@ for mode in $MODES; do
   umount "$T/$mode-ro"
 done
 
+# The same in a user namespace, where modes differ: of all ids, so that the same are seen. Device nodes
+# of an image are left out there, as containers/storage leaves them out.
+export T HOME_DIR ID LINK NIXSTORE_MOUNT LISTING SRCDIR sed_common MODES
+export -f mount_program upper in_mode read_only looked
+in_namespace() {
+  export XDG_RUNTIME_DIR=$T/runtime XDG_CACHE_HOME=$T/cache-home NIXSTORE_CACHE=
+  unset NIXSTORE_CACHE
+  mkdir -p "$XDG_RUNTIME_DIR" "$T/user-stock" && upper user-stock >/dev/null &&
+    chmod --reference="$T/src" "$T/upper/user-stock/diff" &&
+    mount -t overlay -o "userxattr,lowerdir=$T/src,$(upper user-stock)" stock "$T/user-stock" || return 1
+  looked "$T/user-stock" "$T/looks.user-stock"
+  umount "$T/user-stock"
+  mount -t overlay -o "userxattr,lowerdir=$T/src:$T/none" stock "$T/user-stock" || return 1
+  looked "$T/user-stock" "$T/looks.user-stock-ro"
+  umount "$T/user-stock"
+  for mode in $MODES; do
+    in_mode "$mode" user-rw || continue
+    looked "$T/$mode-user-rw" "$T/looks.$mode-user-rw"
+    umount "$T/$mode-user-rw"
+    read_only "$mode" user-ro || continue
+    looked "$T/$mode-user-ro" "$T/looks.$mode-user-ro"
+    umount "$T/$mode-user-ro"
+  done
+}
+export -f in_namespace
+# newuidmap maps what /etc/subuid grants; root may write any mapping itself.
+mkfifo "$T/mapped"
+unshare --user --mount --keep-caps bash -c 'read -r _ <"$T/mapped"; in_namespace' >"$T/namespace.out" 2>&1 &
+namespace=$!
+for _ in {1..100}; do
+  [ "$(readlink "/proc/$namespace/ns/user")" = "$(readlink /proc/self/ns/user)" ] || break
+  sleep 0.05
+done
+no_devices() { sed -i '/ type=[bc] /d; /^a null device:/d' "$T"/looks.*user*; }
+if echo 0 0 65536 >/proc/$namespace/uid_map && echo 0 0 65536 >/proc/$namespace/gid_map &&
+  echo >"$T/mapped" && wait $namespace && no_devices; then
+  for mode in $MODES; do
+    for what in rw ro; do
+      if [ -e "$T/looks.$mode-user-$what.behaviour" ]; then
+        same_looks "$mode in a user namespace, $what, as a stock overlay" "$T/looks.$mode-user-$what" \
+          "$T/looks.user-stock$(sed 's/rw//; s/ro/-ro/' <<<"$what")"
+      else
+        tap_skip "$mode in a user namespace, $what" "$(tail -n 1 "$T/$mode.err")"
+      fi
+    done
+  done
+else
+  kill $namespace 2>/dev/null
+  tap_skip "in a user namespace" "$(tail -n 1 "$T/namespace.out")"
+fi
+
 # The test images.
 images=${NIXSTORE_TEST_IMAGES-nasty nasty-dirs nasty-links nasty-trusted}
 [ "$images" != all ] || images=$("$SRCDIR/test/images/make-image" --list | paste -sd ' ')
