@@ -43,11 +43,19 @@ disk_up() {
   loop=$(losetup --find --show "$T/disk.img") && mount "$loop" "$T/p" && losetup -d "$loop" &&
     mkdir -p "$T/p/nix" && mount --bind "$T/p/nix" /nix
 }
+# Processes in containers: in other mount namespaces that show the disk.
+inmates() {
+  local p
+  for p in $(grep -ls "$T/p" /proc/[0-9]*/mountinfo); do
+    p=${p#/proc/} p=${p%/mountinfo}
+    [ "$(readlink "/proc/$p/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] || echo "$p"
+  done
+}
 everything_down() {
   local i
-  for i in $(test_processes); do kill -9 "$i"; done 2>/dev/null
+  for i in $(test_processes) $(inmates); do kill -9 "$i"; done 2>/dev/null
   # What was running ends by itself: there is nothing left to read or write.
-  for i in {1..50}; do [ -n "$(jobs -r)" ] || break; sleep 0.2; done
+  for _ in {1..50}; do [ -n "$(jobs -r)" ] || break; sleep 0.2; done
   umount -R "$RUNROOTS" 2>/dev/null
   mounts_beneath "$T/p" | grep -v "^$T/p$" | while read -r i; do umount -l "$i"; done
   umount -l /nix
