@@ -4,8 +4,8 @@
 #include "decompress.h"
 #include "util.h"
 
+#include <isa-l/igzip_lib.h>
 #include <string.h>
-#include <zlib.h>
 #include <zstd.h>
 
 typedef enum { KIND_PLAIN, KIND_GZIP, KIND_ZSTD } Kind;
@@ -13,7 +13,7 @@ typedef enum { KIND_PLAIN, KIND_GZIP, KIND_ZSTD } Kind;
 struct Decompress {
   Kind kind;
   gboolean complete; /* between two members or frames */
-  z_stream gzip;
+  struct inflate_state *gzip;
   ZSTD_DCtx *zstd;
 };
 
@@ -46,8 +46,11 @@ decompress_new(const guint8 *magic, gsize size, GError **error)
   decompress = g_new0(Decompress, 1);
   decompress->kind = kind;
   decompress->complete = kind == KIND_PLAIN;
-  if (kind == KIND_GZIP && inflateInit2(&decompress->gzip, 15 + 16) != Z_OK)
-    g_error("zlib: out of memory");
+  if (kind == KIND_GZIP) {
+    decompress->gzip = g_new(struct inflate_state, 1);
+    isal_inflate_init(decompress->gzip);
+    decompress->gzip->crc_flag = ISAL_GZIP;
+  }
   if (kind == KIND_ZSTD)
     decompress->zstd = ZSTD_createDCtx();
   return decompress;
@@ -58,8 +61,7 @@ decompress_free(Decompress *decompress)
 {
   if (decompress == NULL)
     return;
-  if (decompress->kind == KIND_GZIP)
-    inflateEnd(&decompress->gzip);
+  g_free(decompress->gzip);
   ZSTD_freeDCtx(decompress->zstd);
   g_free(decompress);
 }
@@ -70,29 +72,48 @@ decompress_is_complete(const Decompress *decompress)
   return decompress->complete;
 }
 
+static const char *
+gzip_error_text(int status)
+{
+  switch (status) {
+  case ISAL_INVALID_WRAPPER:
+  case ISAL_UNSUPPORTED_METHOD:
+    return "a malformed header";
+  case ISAL_INCORRECT_CHECKSUM:
+    return "its checksum or length is wrong";
+  default:
+    return "a malformed block";
+  }
+}
+
+/* By ISA-L, which does it in half the time that zlib takes. */
 static gboolean
 run_gzip(Decompress *decompress, const guint8 **input, gsize *input_size, guint8 *output,
          gsize output_size, gsize *ret_size, GError **error)
 {
-  z_stream *gzip = &decompress->gzip;
+  struct inflate_state *gzip = decompress->gzip;
 
-  gzip->next_in = (Bytef *)*input;
-  gzip->avail_in = (uInt)*input_size;
+  gzip->next_in = (guint8 *)*input;
+  gzip->avail_in = (guint32)*input_size;
   gzip->next_out = output;
-  gzip->avail_out = (uInt)output_size;
-  while (gzip->avail_in > 0 && gzip->avail_out > 0) {
+  gzip->avail_out = (guint32)output_size;
+  /* Also without input: output may still be held back. */
+  while (gzip->avail_out > 0 && (gzip->avail_in > 0 || !decompress->complete)) {
+    guint32 before_in = gzip->avail_in, before_out = gzip->avail_out;
     int status;
 
     /* Another member follows (RFC 1952, 2.2). */
-    if (decompress->complete && inflateReset(gzip) != Z_OK)
-      return util_error(error, NIXSTORE_ERROR_FAILED, "zlib: cannot be reset");
-    decompress->complete = FALSE;
-    status = inflate(gzip, Z_NO_FLUSH);
-    if (status == Z_STREAM_END)
-      decompress->complete = TRUE;
-    else if (status != Z_OK && status != Z_BUF_ERROR)
+    if (decompress->complete) {
+      isal_inflate_reset(gzip);
+      gzip->crc_flag = ISAL_GZIP;
+    }
+    status = isal_inflate(gzip);
+    if (status < 0)
       return util_error(error, NIXSTORE_ERROR_INVALID, "corrupt gzip data: %s",
-                        gzip->msg != NULL ? gzip->msg : "no reason given");
+                        gzip_error_text(status));
+    decompress->complete = gzip->block_state == ISAL_BLOCK_FINISH;
+    if (gzip->avail_in == before_in && gzip->avail_out == before_out)
+      break;
   }
   *ret_size = output_size - gzip->avail_out;
   *input += *input_size - gzip->avail_in;

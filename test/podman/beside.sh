@@ -76,6 +76,7 @@ scene_run() {
     WAY=$1
     p pod rm -f -a -t 0
     p rm -f -a -t 0
+    p image umount -a -f
   } >/dev/null 2>&1
   # Stock Podman too leaves files of some verbs: as many as it does.
   echo "temporary files left: $(find "$T/w.tmp" -mindepth 1 | wc -l)" >>"$file.raw"

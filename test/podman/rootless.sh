@@ -121,7 +121,8 @@ namespaces() {
 }
 GAP=('--uidmap 0:1:1000 --uidmap 5000:2000:100 --gidmap 0:1:2000')
 
-storage_size() { du -sk "$RHOME/p/$1" | cut -f1; }
+# Without the directories of mode overlaydir, which may be in the making.
+storage_size() { du -sk --exclude=nixstore-overlaydir "$RHOME/p/$1" | cut -f1; }
 
 overlaydir_works() { rootless_nixstore_alone info --json | jq -e '.modes[] | select(.mode == "overlaydir").available' >/dev/null; }
 

@@ -6,7 +6,7 @@
 small_rootfs() {
   local d=$1 program file
   mkdir -p "$d"/{bin,etc/apt/apt.conf.d,etc/skel,etc/alternatives,usr/bin,usr/share/doc,var/lib/dpkg,opt,srv,mnt,root,proc,sys,dev,run,home,media}
-  mkdir -m 1777 "$d/tmp"
+  mkdir -m 1777 "$d/tmp" "$d/var/tmp"
   ln -s ../bin "$d/usr/sbin"; ln -s bin "$d/sbin"
   for program in sh bash cat ls stat touch mkdir rmdir rm mv cp ln chmod chown id echo head tail tr cut sort wc sleep true test \
     readlink md5sum df uname find grep sed tar mount hostname cmp passwd env; do

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "blob.h"
+#include "decompress.h"
 #include "util.h"
 
 #include <string.h>
@@ -84,7 +85,7 @@ make_blob(const GByteArray *stored, const GByteArray *expected)
   blob->fd = memfd_create("blob", MFD_CLOEXEC);
   g_assert_true(util_write_all(blob->fd, "before", 6));
   g_assert_true(util_write_all(blob->fd, stored->data, stored->len));
-  g_assert_true(util_write_all(blob->fd, "after", 5));
+  g_assert_true(util_write_all(blob->fd, "what lies behind", 16));
   blob->offset = 6;
   blob->size = stored->len;
   blob->digest = digest_of(stored);
@@ -185,7 +186,7 @@ test_refused(void)
   assert_refused(blob, 999999, "--max-size");
   blob->size--;
   assert_refused(blob, 0, "cut off");
-  blob->size += 5;
+  blob->size += 1 + 16;
   assert_refused(blob, 0, "corrupt gzip data");
   close_blob(blob);
 
@@ -201,6 +202,74 @@ test_refused(void)
   blob = make_blob(garbage, data);
   assert_refused(blob, 0, "bzip2 or xz");
   close_blob(blob);
+}
+
+/* Decompresses in pieces of at most @in_max and @out_max bytes. Returns whether it went to a proper
+ * end. */
+static gboolean
+decompress_in_pieces(const GByteArray *stored, guint in_max, guint out_max, GByteArray *out)
+{
+  Decompress *decompress = decompress_new(stored->data, stored->len, NULL);
+  gboolean ok = TRUE;
+  guint done = 0;
+
+  while (ok && done < stored->len) {
+    const guint8 *input = stored->data + done;
+    gsize input_size = (gsize)g_test_rand_int_range(1, (gint32)in_max + 1);
+    gsize room, got = 0;
+
+    input_size = MIN(input_size, stored->len - done);
+    done += (guint)input_size;
+    do {
+      guint8 piece[1000];
+
+      room = (gsize)g_test_rand_int_range(1, (gint32)out_max + 1);
+      ok = decompress_run(decompress, &input, &input_size, piece, room, &got, NULL);
+      if (ok)
+        g_byte_array_append(out, piece, (guint)got);
+    } while (ok && got == room);
+    g_assert_true(!ok || input_size == 0);
+  }
+  ok = ok && decompress_is_complete(decompress);
+  decompress_free(decompress);
+  return ok;
+}
+
+static void
+test_pieces(gconstpointer user_data)
+{
+  Append append = *(const Append *)user_data;
+  static const guint sizes[][2] = {{1, 1}, {1, 1000}, {20000, 1}, {7, 13}, {5000, 1000}};
+  g_autoptr(GByteArray) data = make_data(20000), stored = g_byte_array_new();
+  g_autoptr(GByteArray) expected = g_byte_array_new(), empty = g_byte_array_new();
+
+  append(stored, data);
+  append(stored, empty);
+  append(stored, data);
+  append_plain(expected, data);
+  append_plain(expected, data);
+  for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+    g_autoptr(GByteArray) out = g_byte_array_new();
+
+    g_assert_true(decompress_in_pieces(stored, sizes[i][0], sizes[i][1], out));
+    g_assert_cmpmem(out->data, out->len, expected->data, expected->len);
+  }
+}
+
+/* One byte wrong anywhere but in what a gzip header says of the file: an error, or cut off. */
+static void
+test_flipped(void)
+{
+  g_autoptr(GByteArray) data = make_data(3000), stored = g_byte_array_new();
+
+  append_gzip(stored, data);
+  for (guint i = 10; i < stored->len; i++) {
+    g_autoptr(GByteArray) out = g_byte_array_new();
+
+    stored->data[i] ^= (guint8)(1 << i % 8);
+    g_assert_false(decompress_in_pieces(stored, 5000, 1000, out));
+    stored->data[i] ^= (guint8)(1 << i % 8);
+  }
 }
 
 /* A reader that has had enough, at any point, ends the thread too. */
@@ -251,6 +320,9 @@ main(int argc, char **argv)
   g_test_add_data_func("/blob/plain", &plain, test_kind);
   g_test_add_data_func("/blob/gzip", &gzip, test_kind);
   g_test_add_data_func("/blob/zstd", &zstd, test_kind);
+  g_test_add_data_func("/blob/pieces/gzip", &gzip, test_pieces);
+  g_test_add_data_func("/blob/pieces/zstd", &zstd, test_pieces);
+  g_test_add_func("/blob/flipped", test_flipped);
   g_test_add_func("/blob/refused", test_refused);
   g_test_add_func("/blob/stop", test_stop);
   g_test_add_func("/blob/read", test_read);
