@@ -128,8 +128,8 @@ updates() {
 # Docker's API with Docker's own Python client, libpod's with Podman's own.
 service() {
   local pid socket=$RUNROOTS/$WAY.sock
-  podman_"$WAY" system service -t 0 "unix://$socket" & pid=$!
-  trap 'kill $pid' EXIT
+  podman_"$WAY" system service -t 20 "unix://$socket" & pid=$!
+  trap "pkill -P $pid" EXIT # the function runs in a shell of its own
   for _ in {1..50}; do [ ! -S "$socket" ] || break; sleep 0.1; done
   curl -sf --unix-socket "$socket" http://d/_ping; echo
   python3 - "$socket" "$IMAGE" <<'PY'
@@ -154,7 +154,7 @@ PY
   "$PODMAN" --remote --url "unix://$socket" build --isolation=chroot -q -t localhost/remote:1 . >/dev/null
   "$PODMAN" --remote --url "unix://$socket" run --rm --network=none localhost/remote:1 cat /remote
   "$PODMAN" --remote --url "unix://$socket" rmi localhost/remote:1 >/dev/null
-  kill "$pid"; wait "$pid" || :
+  pkill -P "$pid"; wait "$pid" || :
   trap - EXIT
 }
 
