@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOAD_TRIES 5
+
 void
 import_free(Import *import)
 {
@@ -228,13 +230,36 @@ import_give_names(const char *id, char **names, GError **error)
   return arguments->len == 3 || podman_run((const char *const *)arguments->pdata, NULL, error);
 }
 
-static gboolean
+/* Loads the image. Returns what Podman knows of it then. */
+static PodmanImage *
 load_archive(const ReferenceImage *image, const Scratch *scratch, GError **error)
 {
   g_autofree char *file = g_build_filename(scratch->path, "reference.tar", NULL);
-  return util_replace_file(scratch->fd, "reference.tar", image->archive->data, image->archive->len,
-                           0600, error) &&
-         podman_load(file, scratch->path, error);
+  if (!util_replace_file(scratch->fd, "reference.tar", image->archive->data, image->archive->len,
+                         0600, error) ||
+      !podman_load(file, image->format, scratch->path, error))
+    return NULL;
+  return podman_inspect_image(image->id, error);
+}
+
+/* Podman's storage is anybody's between two of its steps: who prunes meanwhile takes an image that
+ * has no name yet, and all images of a path have one layer, which load finds and then misses where
+ * the last of them is just removed. */
+static PodmanImage *
+load_until_there(const ReferenceImage *reference, const Scratch *scratch, GError **error)
+{
+  g_autoptr(GError) local = NULL;
+  for (guint tries = LOAD_TRIES; tries > 0; tries--) {
+    g_clear_error(&local);
+    PodmanImage *image = load_archive(reference, scratch, &local);
+    if (image)
+      return image;
+    if (!strstr(local->message, "layer not known") && !strstr(local->message, "image not known") &&
+        !strstr(local->message, "not a layer, image, or container"))
+      break;
+  }
+  g_propagate_error(error, g_steal_pointer(&local));
+  return NULL;
 }
 
 /* The image was there: gives it the name if it lacks that. */
@@ -253,9 +278,7 @@ load_and_root(Preparation *preparation, const ReferenceImage *reference, const S
               GError **error)
 {
   const char *undo[] = {"rmi", reference->id, NULL};
-  if (!load_archive(reference, scratch, error))
-    return NULL;
-  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, error);
+  g_autoptr(PodmanImage) image = load_until_there(reference, scratch, error);
   if (image && import_add_root(image, preparation->reference->store_path, error) &&
       task_join(&preparation->task, error))
     return g_steal_pointer(&image);

@@ -75,7 +75,8 @@ podman_argv(const char *const *arguments)
 }
 
 static gboolean
-run(const char *const *arguments, const char *tmpdir, char **ret_output, GError **error)
+run(const char *const *arguments, const char *tmpdir, const char *telling, char **ret_output,
+    GError **error)
 {
   g_autoptr(GPtrArray) argv = podman_argv(arguments);
   /* "podman image inspect", without options and images. */
@@ -87,6 +88,7 @@ run(const char *const *arguments, const char *tmpdir, char **ret_output, GError 
       .what = what,
       .hint = "install podman, or name it with --podman",
       .tmpdir = tmpdir,
+      .telling = telling,
   };
   return run_program(&program, ret_output, error);
 }
@@ -94,14 +96,16 @@ run(const char *const *arguments, const char *tmpdir, char **ret_output, GError 
 gboolean
 podman_run(const char *const *arguments, char **ret_output, GError **error)
 {
-  return run(arguments, NULL, ret_output, error);
+  return run(arguments, NULL, NULL, ret_output, error);
 }
 
 gboolean
-podman_load(const char *file, const char *tmpdir, GError **error)
+podman_load(const char *file, const char *format, const char *tmpdir, GError **error)
 {
   const char *arguments[] = {"load", "--quiet", "--input", file, NULL};
-  return run(arguments, tmpdir, NULL, error);
+  /* It tries all formats, and says of each why it was not that. */
+  g_autofree char *telling = g_strdup_printf("* %s: ", format);
+  return run(arguments, tmpdir, telling, NULL, error);
 }
 
 void
@@ -201,8 +205,8 @@ podman_inspect_image(const char *image, GError **error)
   return found ? g_ptr_array_steal_index(found, 0) : NULL;
 }
 
-/* The content directory of @image's lowest layer that has a reference, which goes to *ret_reference;
- * NULL, and *ret_reference too, for an ordinary image. */
+/* The content directory of @image's lowest layer that has a reference, which goes to
+ * *ret_reference; NULL, and *ret_reference too, for an ordinary image. */
 static const char *
 image_find_reference(const PodmanImage *image, Reference **ret_reference, GError **error)
 {

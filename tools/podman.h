@@ -26,9 +26,10 @@ gboolean podman_chooses_storage(void);
  * last line. */
 gboolean podman_run(const char *const *arguments, char **ret_output, GError **error);
 
-/* Loads the image archive @file. What Podman writes on its way, and leaves when it fails, is in
+/* Loads the image archive @file of @format ("oci-archive", "docker-archive"). What Podman writes on
+ * its way, and leaves when it fails, is in
  * @tmpdir. */
-gboolean podman_load(const char *file, const char *tmpdir, GError **error);
+gboolean podman_load(const char *file, const char *format, const char *tmpdir, GError **error);
 
 /* An image in Podman's storage, as `podman image inspect` has it. */
 typedef struct {
@@ -57,8 +58,8 @@ PodmanImage *podman_inspect_image(const char *image, GError **error);
 gboolean podman_image_reference(const PodmanImage *image, Reference **ret_reference,
                                 GError **error);
 
-/* The link beside the layer which holds that reference: the GC root that a mount of @image makes. NULL
- * when there is none. Caller frees. */
+/* The link beside the layer which holds that reference: the GC root that a mount of @image makes.
+ * NULL when there is none. Caller frees. */
 char *podman_image_gc_link(const PodmanImage *image);
 
 /* Whether containers of an image path can run with Podman's storage driver as it is set up: the

@@ -94,10 +94,13 @@ reference_image_new(const Reference *reference, const char *config, gsize size, 
   ReferenceImage *image = g_new0(ReferenceImage, 1);
   image->id = g_strdup(parts.config_blob.digest + strlen("sha256:"));
   image->archive = g_byte_array_new();
-  if (oci_config_is_docker(config, size))
+  if (oci_config_is_docker(config, size)) {
+    image->format = "docker-archive";
     append_docker(image->archive, &parts, name);
-  else
+  } else {
+    image->format = "oci-archive";
     append_oci(image->archive, &parts, reference, name);
+  }
   ustar_append_end(image->archive);
   return image;
 }

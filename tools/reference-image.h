@@ -10,8 +10,9 @@
 
 typedef struct {
   char *id;            /* 64 hex digits: of its config, Podman's image ID */
-  GByteArray *archive; /* the image as an oci-archive or, where its config needs that
-                          (oci_config_is_docker()), a docker-archive */
+  GByteArray *archive; /* the image as a file */
+  const char *format;  /* of it: "oci-archive" or, where its config needs that
+                          (oci_config_is_docker()), "docker-archive" */
 } ReferenceImage;
 
 void reference_image_free(ReferenceImage *image);

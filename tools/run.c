@@ -22,11 +22,15 @@ logrus_message(const char *line)
   return g_strcompress(quoted);
 }
 
-/* The last line of @text that says something, without what programs put before it. */
+/* The line of @text that begins with @telling, else the last one that says something, without what
+ * programs put before it. */
 static char *
-last_line(const char *text)
+telling_line(const char *text, const char *telling)
 {
   g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
+  for (char **line = lines; telling && *line; line++)
+    if (g_str_has_prefix(g_strchug(*line), telling))
+      return g_strdup(*line + strlen(telling));
   for (guint i = g_strv_length(lines); i-- > 0;) {
     const char *line = g_strstrip(lines[i]);
     if (g_str_has_prefix(line, "Error: "))
@@ -58,7 +62,7 @@ run_program(const RunProgram *program, char **ret_output, GError **error)
     return util_error(error, NIXSTORE_ERROR_FAILED, "run %s: %s", program->argv[0], local->message);
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    g_autofree char *line = last_line(errors);
+    g_autofree char *line = telling_line(errors, program->telling);
     return util_error(error, NIXSTORE_ERROR_FAILED, "%s: %s", program->what, line);
   }
   if (ret_output)

@@ -12,8 +12,10 @@ typedef struct {
   const char *what;        /* leads the error: "podman load" */
   const char *hint;        /* what to do when there is no such program: "install podman" */
   const char *tmpdir;      /* its TMPDIR; NULL: ours */
+  const char *telling; /* how the line of its complaints begins that tells what is wrong; NULL, or
+                          where there is none: the last one */
 } RunProgram;
 
 /* Runs it. Its standard output goes to *ret_output (NULL: dropped), its standard input is empty.
- * When it fails the error has the last line that it printed to standard error. */
+ * When it fails the error has one line of what it printed to standard error. */
 gboolean run_program(const RunProgram *program, char **ret_output, GError **error);
