@@ -101,15 +101,21 @@ units() {
   p rm unit >/dev/null
 }
 
+images_total() { p system df --format '{{.Type}} {{.Total}}' | sed -n 's/^Images //p'; }
+
 tidy() {
   printf 'FROM %s\nRUN echo 1 >/1\n' "$IMAGE" >Containerfile
   p build -q -t localhost/td:1 . >/dev/null; p untag localhost/td:1
   p create --name td "$IMAGE" true >/dev/null; p volume create tdv >/dev/null
-  # To overlay base and plain are one image, of which containers use more names.
-  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | sed -E 's/^(Images [0-9]+).*/\1/'
+  # To overlay base and plain are one image: not how many there are is compared, but how many go.
+  local before after
+  before=$(images_total)
+  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | grep -v ^Images
   p system df -v | grep -c "${IMAGE%:1}"
   p system prune -f --volumes >/dev/null
-  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | sed -E 's/^(Images [0-9]+).*/\1/'
+  after=$(images_total)
+  echo "images pruned: $((before - after))"
+  p system df --format '{{.Type}} {{.Total}} {{.Active}}' | grep -v ^Images
   p image exists "$IMAGE" && echo kept
   p run -d --name rn "$IMAGE" sleep 100 >/dev/null
   p stop -t 0 rn >/dev/null
