@@ -11,34 +11,6 @@
 #include "index.h"
 #include "util.h"
 
-/* What the id @id of the image is called on the host; FALSE when the mapping leaves it out. */
-static gboolean
-adopt_map_id(const GArray *ranges, guint32 id, guint32 *ret_id)
-{
-  if (!ranges) {
-    *ret_id = id;
-    return TRUE;
-  }
-  for (guint i = 0; i < ranges->len; i++) {
-    const IdRange *range = &g_array_index(ranges, IdRange, i);
-    if (id >= range->container && id - range->container < range->size) {
-      *ret_id = range->host + (id - range->container);
-      return TRUE;
-    }
-  }
-  return FALSE;
-}
-
-/* An upper that was mounted once has overlayfs's own directory beside it, and may have been
- * changed. */
-static gboolean
-adopt_is_fresh(const MountPlan *plan)
-{
-  g_autofree char *used = g_build_filename(plan->work, "work", NULL);
-
-  return access(used, F_OK) < 0 && errno == ENOENT;
-}
-
 static gboolean
 adopt_set_xattrs(const Index *index, const char *path, GError **error)
 {
@@ -86,7 +58,7 @@ adopt_apply_upper(const MountPlan *plan, const Index *index, const IndexStat *ro
 
   if (upper < 0)
     return util_error_errno(error, "open the upper directory %s", plan->upper);
-  if (!adopt_map_id(plan->uids, root->uid, &uid) || !adopt_map_id(plan->gids, root->gid, &gid))
+  if (!idmap_map(plan->uids, root->uid, &uid) || !idmap_map(plan->gids, root->gid, &gid))
     return TRUE;
   return adopt_apply(index, root, uid, gid, upper, error);
 }
@@ -96,8 +68,6 @@ adopt_root(const MountPlan *plan, int index_fd, int layer_fd, GError **error)
 {
   IndexStat root;
 
-  if (!plan->upper || !adopt_is_fresh(plan))
-    return TRUE;
   g_autoptr(Index) index = index_open(index_fd, error);
   if (!index)
     return FALSE;

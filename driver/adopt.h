@@ -8,7 +8,7 @@
 
 #include "plan.h"
 
-/* Gives what the root directory of the index @index_fd has to the plan's upper, if that was never mounted
- * before and stands directly on the index; and to the layer directory @layer_fd (-1: none), so that
+/* Gives what the root directory of the index @index_fd has to the plan's upper, which is fresh
+ * (upper.h), if it stands directly on the index; and to the layer directory @layer_fd (-1: none), so that
  * what is made from it later inherits it. */
 gboolean adopt_root (const MountPlan *plan, int index_fd, int layer_fd, GError **error);

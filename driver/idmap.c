@@ -136,6 +136,23 @@ idmap_spawn(void)
   return pid;
 }
 
+gboolean
+idmap_map(const GArray *ranges, guint32 id, guint32 *ret_id)
+{
+  if (!ranges) {
+    *ret_id = id;
+    return TRUE;
+  }
+  for (guint i = 0; i < ranges->len; i++) {
+    const IdRange *range = &g_array_index(ranges, IdRange, i);
+    if (id >= range->container && id - range->container < range->size) {
+      *ret_id = range->host + (id - range->container);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
 int
 idmap_open_userns(const GArray *uids, const GArray *gids, GError **error)
 {

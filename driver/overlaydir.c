@@ -198,27 +198,14 @@ overlaydir_empty(int fd, GError **error)
   return ok;
 }
 
-static gboolean
-overlaydir_map_root(const GArray *ranges, guint32 *ret_id)
-{
-  for (guint i = 0; i < ranges->len; i++) {
-    const IdRange *range = &g_array_index(ranges, IdRange, i);
-    if (range->container == 0) {
-      *ret_id = range->host;
-      return TRUE;
-    }
-  }
-  return FALSE;
-}
-
 /* The directory, empty, as the root of the image's ids owns it. */
 static int
 overlaydir_create(int aside, const char *name, const GArray *uids, const GArray *gids,
                   GError **error)
 {
-  guint32 uid = 0, gid = 0;
+  guint32 uid, gid;
 
-  if ((uids && !overlaydir_map_root(uids, &uid)) || (gids && !overlaydir_map_root(gids, &gid))) {
+  if (!idmap_map(uids, 0, &uid) || !idmap_map(gids, 0, &gid)) {
     util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "the id 0 is not mapped");
     return -1;
   }

@@ -72,13 +72,19 @@ prepare_work(gpointer data)
     overlaydir_give_up(it->plan->overlaydir, error->message);
 }
 
+gboolean
+prepare_is_wanted(const Backend *backend, const MountPlan *plan)
+{
+  return plan->overlaydir && !mountapi_is_disabled(backend->mode) &&
+         overlaydir_is_wanted(plan->overlaydir);
+}
+
 void
 prepare_later(const Backend *backend, const MountPlan *plan, int index_fd, Cache *cache)
 {
   g_autofree char *question = prepare_question(backend);
 
-  if (!question || !plan->overlaydir || mountapi_is_disabled(backend->mode) ||
-      !overlaydir_is_wanted(plan->overlaydir))
+  if (!question)
     return;
   Preparation it = {backend, plan, question, cache_get_verdict(cache, question), index_fd};
   if (it.verdict != 0)

@@ -8,7 +8,9 @@
 #include "backend.h"
 #include "cache.h"
 
-/* Has a background process call @backend's prepare() for @plan and the index @index_fd, if there is a point
- * in it: it is not made, does not fail here each time, and @backend works on this kernel, which is tried
- * out once. Best effort. */
-void prepare_later (const Backend *backend, const MountPlan *plan, int index_fd, Cache *cache);
+/* Whether there is a point in prepare_later(): it is not made, and did not fail here before. */
+gboolean prepare_is_wanted(const Backend *backend, const MountPlan *plan);
+
+/* Has a background process call @backend's prepare() for @plan and the index @index_fd, if @backend works on
+ * this kernel, which is tried out once. Best effort. */
+void prepare_later(const Backend *backend, const MountPlan *plan, int index_fd, Cache *cache);

@@ -154,9 +154,8 @@ session_learn_layer(Session *session, StackLayer *layer, gboolean is_below_refer
     facts.container = store_directory();
   } else {
     /* Idmapped mounts are for whoever is root of the filesystem's own user namespace. */
-    facts.is_unmappable =
-        layer->home && session->options->uids &&
-        (!settings_process_is_root() || mountapi_is_disabled("idmapped-mounts"));
+    facts.is_unmappable = layer->home && session->options->uids &&
+                          (!settings_process_is_root() || mountapi_is_disabled("idmapped-mounts"));
     if ((is_below_reference || !layer->home || facts.is_unmappable) &&
         !stack_layer_is_empty(layer, &facts.is_empty, error))
       return FALSE;
@@ -290,7 +289,8 @@ session_carry_out(Session *session, const Backend *backend, gboolean prepare, GE
     return FALSE;
   if (done)
     return TRUE;
-  if (!upper_translate_whiteouts(plan, error))
+  gboolean fresh = upper_is_fresh(plan);
+  if (fresh && !upper_translate_whiteouts(plan, error))
     return FALSE;
   if (plan->index != PLAN_INDEX_NONE) {
     index_fd = session_open_index(session, plan, error);
@@ -298,7 +298,7 @@ session_carry_out(Session *session, const Backend *backend, gboolean prepare, GE
       return FALSE;
     int layer_fd =
         plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference)->fd : -1;
-    if (!adopt_root(plan, index_fd, layer_fd, error))
+    if (fresh && !adopt_root(plan, index_fd, layer_fd, error))
       return FALSE;
   }
   if (prepare && backend->prepare && !backend->prepare(plan, index_fd, TRUE, error))
@@ -310,7 +310,8 @@ static void
 session_prepare_later(Session *session, const Backend *backend)
 {
   g_autoptr(MountPlan) plan = session_plan(session, backend, NULL);
-  autofd int index_fd = plan && plan->overlaydir ? session_open_index(session, plan, NULL) : -1;
+  autofd int index_fd =
+      plan && prepare_is_wanted(backend, plan) ? session_open_index(session, plan, NULL) : -1;
 
   if (index_fd >= 0)
     prepare_later(backend, plan, index_fd, session->cache);

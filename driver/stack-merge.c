@@ -17,10 +17,8 @@
 
 #include "image.h"
 #include "util.h"
+#include "whiteout.h"
 
-#define WHITEOUT_PREFIX ".wh."
-#define WHITEOUT_META_PREFIX ".wh..wh."
-#define WHITEOUT_OPAQUE ".wh..wh..opq"
 #define OVERLAY_PREFIX "trusted.overlay."
 #define OVERLAY_ESCAPED OVERLAY_PREFIX "overlay."
 /* The longest list of names and the longest value that the kernel gives (xattr(7)). */

@@ -11,8 +11,7 @@
 #include <string.h>
 
 #include "util.h"
-
-#define WHITEOUT_PREFIX ".wh."
+#include "whiteout.h"
 
 typedef struct {
   GPtrArray *pending; /* directories yet to be read, paths beneath the layer; owned */

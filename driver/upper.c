@@ -16,10 +16,7 @@
 
 #include "stack.h"
 #include "util.h"
-
-#define WHITEOUT_PREFIX ".wh."
-#define WHITEOUT_META_PREFIX ".wh..wh."
-#define WHITEOUT_OPAQUE ".wh..wh..opq"
+#include "whiteout.h"
 
 /* overlayfs looks for the second one where it was mounted with userxattr. */
 static const char *const upper_opaque_names[] = {"trusted.overlay.opaque", "user.overlay.opaque"};
@@ -142,10 +139,12 @@ upper_translate_layer(const StackLayer *layer, GError **error)
   return TRUE;
 }
 
-/* overlayfs leaves a directory of its own beside an upper that it has mounted. */
-static gboolean
+gboolean
 upper_is_fresh(const MountPlan *plan)
 {
+  if (!plan->upper)
+    return FALSE;
+  /* overlayfs leaves a directory of its own beside an upper that it has mounted. */
   g_autofree char *used = g_build_filename(plan->work, "work", NULL);
 
   return access(used, F_OK) < 0 && errno == ENOENT;
@@ -156,8 +155,6 @@ upper_translate_whiteouts(const MountPlan *plan, GError **error)
 {
   const char *const paths[] = {plan->upper, NULL};
 
-  if (!plan->upper || !upper_is_fresh(plan))
-    return TRUE;
   g_autoptr(Stack) stack = stack_open(paths, TRUE, error);
   if (!stack)
     return FALSE;

@@ -8,7 +8,9 @@
 
 #include "plan.h"
 
-/* Turns the ".wh." names of the plan's upper into overlayfs's own whiteouts and opaque marks, in place: if it
- * is a layer of the home that we were called in (a user's directory keeps its names) and was never
- * mounted before. Directories keep their times. Killed half way, it goes on at the next mount. */
+/* Whether the plan has an upper that was never mounted: what was may have been changed in a container. */
+gboolean upper_is_fresh(const MountPlan *plan);
+
+/* Turns the ".wh." names of the plan's fresh upper into overlayfs's own whiteouts and opaque marks, in place: if it
+ * is a layer of the home that we were called in (a user's directory keeps its names). Directories keep their times. Killed half way, it goes on at the next mount. */
 gboolean upper_translate_whiteouts (const MountPlan *plan, GError **error);

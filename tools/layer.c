@@ -5,14 +5,10 @@
 #include "layer-path.h"
 #include "tar-reader.h"
 #include "util.h"
+#include "whiteout.h"
 
 #include <limits.h>
 #include <string.h>
-
-#define WHITEOUT_PREFIX ".wh."
-#define OPAQUE_MARKER ".wh..wh..opq"
-/* AUFS's own bookkeeping at the root of a layer. */
-#define META_PREFIX ".wh..wh."
 
 /* The last second that Go's 64-bit nanoseconds reach. */
 #define TIME_MAX (G_MAXINT64 / 1000000000)
@@ -178,7 +174,7 @@ apply_whiteout(LayerTarget *target, const LayerPath *path, TreeNode *parent, GEr
 {
   const char *name = path->name + strlen(WHITEOUT_PREFIX);
 
-  if (strcmp(path->name, OPAQUE_MARKER) == 0) {
+  if (strcmp(path->name, WHITEOUT_OPAQUE) == 0) {
     apply_opaque(target, path, parent);
     return TRUE;
   }
@@ -389,7 +385,7 @@ apply_entry(LayerTarget *target, TarReader *reader, const TarEntry *entry, GErro
   if (!layer_path_parse(entry->path, &path, error))
     return FALSE;
   clean = path.clean;
-  if (g_str_has_prefix(clean, META_PREFIX) && strcmp(clean, OPAQUE_MARKER) != 0)
+  if (g_str_has_prefix(clean, WHITEOUT_META_PREFIX) && strcmp(clean, WHITEOUT_OPAQUE) != 0)
     return TRUE;
   if (!check_parents(&path, error) || !check_owner(entry, error))
     return FALSE;
