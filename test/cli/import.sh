@@ -250,6 +250,11 @@ podman rmi collected >/dev/null 2>&1
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- a storage that takes no layer: Podman complains once for each format that it tries
+chattr +i "$root_layers"
+check_fails "of Podman's complaints the one that counts" 1 '^nixstore: podman load: .*operation not permitted' import "$P"
+chattr -i "$root_layers"
+
 # ---- a full disk
 mkdir "$T/full"
 mount -t tmpfs -o size=16k none "$T/full"
