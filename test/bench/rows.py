@@ -74,8 +74,8 @@ for _name, _argv in (("metadata walk", WALK), ("reading every file", READ),
 @row("nixstore convert --import oci-archive : podman load", 0.75)
 def convert_import():
     return paired(command("BENCH_CONVERT"), command("BENCH_LOAD"), SLOW_RUNS,
-                  before_ours=quietly(command("BENCH_CONVERT_UNDO")),
-                  before_peer=quietly(command("BENCH_LOAD_UNDO")))
+                  before_ours=quietly(command("BENCH_CONVERT_NEXT")),
+                  before_peer=quietly(command("BENCH_LOAD_NEXT")))
 
 
 @row("nixstore-mount, warm index (ms, of 5) and its memory (MiB, of 8)", None)
