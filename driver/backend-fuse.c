@@ -7,9 +7,12 @@
 
 #include "backend.h"
 
+#include <string.h>
+
 #include "assembly.h"
 #include "fuseserver.h"
 #include "mountapi.h"
+#include "settings.h"
 #include "util.h"
 
 typedef struct {
@@ -39,8 +42,12 @@ backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, G
       .image = {.index_fd = index_fd, .data = plan->data, .uids = plan->uids, .gids = plan->gids},
   };
   const AssemblyIndex index = {.open = fuse_open_index, .data = &source, .is_whole = TRUE};
+  const Settings *settings = settings_get(error);
   autofd int first_fd = -1;
 
+  if (!settings)
+    return -1;
+  source.image.passthrough = strcmp(settings->fuse_passthrough, "true") == 0;
   if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("fuse")) {
     util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mode fuse is disabled");
     return -1;

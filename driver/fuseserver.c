@@ -64,6 +64,8 @@ fuseserver_key(const FuseserverImage *image, GError **error)
   }
   fuseserver_append_ranges(text, "uids ", image->uids);
   fuseserver_append_ranges(text, "gids ", image->gids);
+  if (image->passthrough)
+    g_string_append(text, "\npassthrough");
   /* A mount belongs to the user namespace that it was made in. */
   if (stat("/proc/self/ns/user", &st) == 0)
     g_string_append_printf(text, "\nuser namespace %" G_GUINT64_FORMAT "\n", (guint64)st.st_ino);
@@ -214,6 +216,8 @@ fuseserver_arguments(const FuseserverImage *image, const char *socket_path)
   fuseserver_add_mapping(argv, "--gidmapping=", image->gids);
   if (socket_path)
     fuseserver_add(argv, "--socket=", socket_path);
+  if (image->passthrough)
+    fuseserver_add(argv, "--passthrough", "");
   g_ptr_array_add(argv, NULL);
   return argv;
 }
@@ -237,7 +241,17 @@ fuseserver_exec(char *const *argv, int pass_fd, int index_fd, int error_fd)
   _exit(127);
 }
 
-/* All that the program says before it goes into the background, on one line. */
+/* What the program said, on one line. */
+static char *
+fuseserver_clean_message(char *text)
+{
+  g_strchomp(text);
+  if (g_str_has_prefix(text, FUSESERVER_PROGRAM ": "))
+    text += strlen(FUSESERVER_PROGRAM ": ");
+  return util_escape(text);
+}
+
+/* All that it says before it goes into the background. */
 static char *
 fuseserver_read_message(int fd)
 {
@@ -250,11 +264,7 @@ fuseserver_read_message(int fd)
           (size < 0 && errno == EINTR)))
     used += size > 0 ? (gsize)size : 0;
   buffer[used] = '\0';
-  g_strchomp(buffer);
-  const char *text = buffer;
-  if (g_str_has_prefix(text, FUSESERVER_PROGRAM ": "))
-    text += strlen(FUSESERVER_PROGRAM ": ");
-  return util_escape(text);
+  return fuseserver_clean_message(buffer);
 }
 
 /* Starts a server and takes its first mount. */
@@ -320,4 +330,23 @@ fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **erro
     return fuseserver_start(image, socket_path, error);
   util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "the FUSE server gives no further mount");
   return -1;
+}
+
+gboolean
+fuseserver_try_passthrough(const char *data, GError **error)
+{
+  g_autofree char *program = fuseserver_program();
+  g_autofree char *directory = g_strconcat("--data=", data, NULL);
+  char try[] = "--try-passthrough";
+  char *argv[] = {program, try, directory, NULL};
+  g_autofree char *errors = NULL;
+  int status;
+
+  if (!g_spawn_sync(NULL, argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL, &errors,
+                    &status, error))
+    return FALSE;
+  if (g_spawn_check_wait_status(status, NULL))
+    return TRUE;
+  g_autofree char *text = fuseserver_clean_message(errors);
+  return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "%s", text);
 }

@@ -17,12 +17,17 @@ typedef struct {
   int index_fd;              /* the index, a regular file */
   char **data;               /* the directories that hold the contents */
   const GArray *uids, *gids; /* of IdRange; NULL: not mapped */
+  gboolean passthrough;      /* files read by the kernel alone, where it does that */
 } FuseserverImage;
 
 /* A detached mount of the filesystem of @image, ids mapped. UNSUPPORTED where FUSE cannot be used.
  * A server that is started lives in this process's mount namespace, so that must not be a passing
  * one; with @may_start FALSE only a server that is there already gives one. */
 int fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **error);
+
+/* Whether the kernel would read files beneath the directory @data by itself (passthrough); @error
+ * says why not. */
+gboolean fuseserver_try_passthrough(const char *data, GError **error);
 
 /* Where this user's servers have their sockets; NULL without an error where there is no such place:
  * then each mount has a server of its own. */

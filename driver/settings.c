@@ -34,6 +34,8 @@ static const struct {
     {"substitute", "NIXSTORE_SUBSTITUTE", G_STRUCT_OFFSET(Settings, substitute), SETTINGS_BOOLEAN},
     {"substitute_timeout", "NIXSTORE_SUBSTITUTE_TIMEOUT",
      G_STRUCT_OFFSET(Settings, substitute_timeout), SETTINGS_SECONDS},
+    {"fuse_passthrough", "NIXSTORE_FUSE_PASSTHROUGH", G_STRUCT_OFFSET(Settings, fuse_passthrough),
+     SETTINGS_BOOLEAN},
 };
 
 /* Where each value comes from; as long-lived as the settings. */
@@ -169,6 +171,7 @@ settings_read(GError **error)
   settings->nix_store = g_strdup("nix-store");
   settings->substitute = g_strdup("false");
   settings->substitute_timeout = g_strdup("300");
+  settings->fuse_passthrough = g_strdup("false");
   settings->cache_limit = g_strdup("8G");
   settings->cache = settings_process_is_root()
                         ? g_strdup(LOCALSTATEDIR "/cache/nixstore")

@@ -18,6 +18,9 @@
 /* Requests of read-ahead that may be under way. The kernel's own 12 leave a store on a slow disk
  * idle; it lowers this to /sys/module/fuse/parameters/max_user_bgreq for the unprivileged. */
 #define CHANNEL_MAX_BACKGROUND 64
+/* With passthrough, the filesystem counts as stacked on others: on such as are not stacked
+ * themselves, so that one overlay may stand on it (FILESYSTEM_MAX_STACK_DEPTH is 2). */
+#define CHANNEL_STACK_DEPTH 1
 
 gboolean
 channel_open(Channel *channel, GError **error)
@@ -66,26 +69,29 @@ channel_mount(const Channel *channel, GError **error)
 }
 
 static guint64
-channel_choose_flags(guint64 offered, gboolean with_acls)
+channel_choose_flags(guint64 offered, const ChannelWishes *wishes)
 {
   guint64 wanted = FUSE_ASYNC_READ | FUSE_EXPORT_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_ASYNC_DIO |
                    FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
                    FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT | FUSE_EXPLICIT_INVAL_DATA;
 
-  if (with_acls)
+  if (wishes->acls)
     wanted |= FUSE_POSIX_ACL;
   if (offered & FUSE_INIT_EXT) {
     wanted |= FUSE_INIT_EXT;
     if (!mountapi_is_disabled("fuse-resend"))
       wanted |= FUSE_HAS_RESEND;
+    if (wishes->passthrough)
+      wanted |= FUSE_PASSTHROUGH;
   }
   return wanted & offered;
 }
 
 static gboolean
 channel_answer(Channel *channel, const struct fuse_in_header *in, const struct fuse_init_in *init,
-               gboolean with_acls, GError **error)
+               const ChannelWishes *wishes, GError **error)
 {
+  const guint32 depth = CHANNEL_STACK_DEPTH;
   guint64 offered = init->flags;
   struct {
     struct fuse_out_header header;
@@ -94,7 +100,7 @@ channel_answer(Channel *channel, const struct fuse_in_header *in, const struct f
 
   if (init->flags & FUSE_INIT_EXT)
     offered |= (guint64)init->flags2 << 32;
-  guint64 flags = channel_choose_flags(offered, with_acls);
+  guint64 flags = channel_choose_flags(offered, wishes);
   out.init = (struct fuse_init_out){
       .major = FUSE_KERNEL_VERSION,
       .minor = FUSE_KERNEL_MINOR_VERSION,
@@ -109,15 +115,18 @@ channel_answer(Channel *channel, const struct fuse_in_header *in, const struct f
       .time_gran = 1,
       .max_pages = CHANNEL_MAX_PAGES,
   };
+  if (flags & FUSE_PASSTHROUGH)
+    memcpy((char *)&out.init + PROTOCOL_INIT_STACK_DEPTH, &depth, sizeof depth);
   if (write(channel->device, &out, sizeof out) < 0)
     return util_error_errno(error, "answer the kernel's FUSE_INIT");
   channel->minor = MIN(init->minor, FUSE_KERNEL_MINOR_VERSION);
   channel->can_resend = (flags & FUSE_HAS_RESEND) != 0;
+  channel->can_pass = (flags & FUSE_PASSTHROUGH) != 0;
   return TRUE;
 }
 
 gboolean
-channel_agree(Channel *channel, gboolean with_acls, GError **error)
+channel_agree(Channel *channel, const ChannelWishes *wishes, GError **error)
 {
   union {
     struct {
@@ -140,7 +149,31 @@ channel_agree(Channel *channel, gboolean with_acls, GError **error)
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
                       "the kernel speaks FUSE %u.%u, 7.31 (Linux 5.2) is needed", in.init.major,
                       in.init.minor);
-  return channel_answer(channel, &in.header, &in.init, with_acls, error);
+  return channel_answer(channel, &in.header, &in.init, wishes, error);
+}
+
+int
+channel_register(const Channel *channel, int fd)
+{
+  ProtocolBackingMap map = {.fd = fd};
+  int id = ioctl(channel->device, PROTOCOL_IOC_BACKING_OPEN, &map);
+
+  return id < 0 ? -errno : id;
+}
+
+void
+channel_unregister(const Channel *channel, int id)
+{
+  guint32 number = (guint32)id;
+
+  ioctl(channel->device, PROTOCOL_IOC_BACKING_CLOSE, &number);
+}
+
+void
+channel_close(Channel *channel)
+{
+  util_close_fd(&channel->device);
+  *channel = (Channel)CHANNEL_INIT;
 }
 
 int

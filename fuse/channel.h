@@ -16,6 +16,7 @@ typedef struct {
   int device;          /* /dev/fuse */
   guint32 minor;       /* of the protocol; 0: nothing agreed yet */
   gboolean can_resend; /* FUSE_NOTIFY_RESEND works */
+  gboolean can_pass;   /* FUSE_PASSTHROUGH was agreed on: channel_register() may work */
 } Channel;
 #define CHANNEL_INIT                                                                               \
   {                                                                                                \
@@ -30,9 +31,25 @@ gboolean channel_open(Channel *channel, GError **error);
  * come back. */
 int channel_mount(const Channel *channel, GError **error);
 
-/* Takes the kernel's greeting, which comes with the first mount, and answers it. @with_acls: the
- * kernel is to ask for POSIX ACLs and to obey them. */
-gboolean channel_agree(Channel *channel, gboolean with_acls, GError **error);
+/* What is asked of the kernel beyond what every connection wants. */
+typedef struct {
+  gboolean acls;        /* to ask for POSIX ACLs and to obey them */
+  gboolean passthrough; /* to read from registered files by itself */
+} ChannelWishes;
+
+/* Takes the kernel's greeting, which comes with the first mount, and answers it. */
+gboolean channel_agree(Channel *channel, const ChannelWishes *wishes, GError **error);
+
+/* Registers the regular file @fd, so that an answer to OPEN may name it: returns the number that it
+ * then has, which is the connection's and not this process's, or a negative errno. -EPERM: the
+ * kernel does it for CAP_SYS_ADMIN of the initial user namespace alone; -ELOOP: the file is on a
+ * stacked filesystem, as overlayfs. */
+int channel_register(const Channel *channel, int fd);
+/* Takes the number back. Who has the file open, or mapped, keeps it. */
+void channel_unregister(const Channel *channel, int id);
+
+/* Gives the connection up: mounts of it are dead. */
+void channel_close(Channel *channel);
 
 /* Another descriptor through which requests can be taken; -1 with errno. What was taken through it
  * and is unanswered when its last holder closes it ends with ECONNABORTED. */

@@ -3,6 +3,7 @@
 
 #include "data.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
@@ -14,6 +15,9 @@
  * usual limit of 1024. */
 #define DATA_SETS 64
 #define DATA_WAYS 4
+/* How far an example is looked for. */
+#define DATA_EXAMPLE_ENTRIES 10000
+#define DATA_EXAMPLE_DEPTH 8
 
 typedef struct DataSlot {
   guint64 nid;
@@ -84,6 +88,43 @@ data_close(Data *data)
     util_close_fd(&g_array_index(data->directories, int, i));
   g_array_unref(data->directories);
   g_free(data);
+}
+
+/* Looks through @dir, at *left entries at most. */
+static int
+data_find_example(int dir, guint depth, guint *left)
+{
+  DIR *stream = fdopendir(dir);
+  const struct dirent *entry;
+  int found = -1;
+
+  if (!stream) {
+    close(dir);
+    return -1;
+  }
+  while (found < 0 && *left > 0 && (entry = readdir(stream)) != NULL) {
+    int flags = entry->d_type == DT_REG ? O_RDONLY | O_NONBLOCK : O_RDONLY | O_DIRECTORY;
+
+    *left -= 1;
+    if ((entry->d_type != DT_REG && (entry->d_type != DT_DIR || depth == 0)) ||
+        strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+      continue;
+    int fd = openat(dirfd(stream), entry->d_name, flags | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+      found = entry->d_type == DT_REG ? fd : data_find_example(fd, depth - 1, left);
+  }
+  closedir(stream);
+  return found;
+}
+
+int
+data_open_example(const Data *data)
+{
+  guint left = DATA_EXAMPLE_ENTRIES;
+  int dir =
+      openat(g_array_index(data->directories, int, 0), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  return dir < 0 ? -1 : data_find_example(dir, DATA_EXAMPLE_DEPTH, &left);
 }
 
 /* Opens @path beneath the first directory that has it. */

@@ -20,6 +20,10 @@ Data *data_open(const char *const *paths, GError **error);
 void data_close(Data *data);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Data, data_close)
 
+/* Opens some regular file beneath the first directory, to try things with; -1 when none is found
+ * soon. */
+int data_open_example(const Data *data);
+
 /* A descriptor on loan. */
 typedef struct {
   int fd;

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 
 #include "mountapi.h"
+#include "settings.h"
 #include "supervise.h"
 #include "util.h"
 
@@ -23,7 +24,7 @@ typedef struct {
   char *index, *uidmapping, *gidmapping, *socket, *counters, *target;
   char **data;
   int pass_fd, threads;
-  gboolean foreground, version;
+  gboolean foreground, passthrough, try_passthrough, version;
 } Options;
 
 static void
@@ -44,6 +45,9 @@ options_check(Options *options, int argc, char **argv, GError **error)
 {
   if (options->version)
     return TRUE;
+  if (options->try_passthrough)
+    return (options->data && argc == 1) ||
+           util_error(error, NIXSTORE_ERROR_INVALID, "--try-passthrough needs --data alone");
   if (!options->index || !options->data)
     return util_error(error, NIXSTORE_ERROR_INVALID, "--index and --data are needed");
   if ((options->pass_fd >= 0) != (argc == 1) || argc > 2)
@@ -74,6 +78,10 @@ options_read(Options *options, int argc, char **argv, GError **error)
        "hand out further mounts at this socket", "PATH"},
       {"pass-fd", 0, 0, G_OPTION_ARG_INT, &options->pass_fd,
        "send the mount over this socket instead of attaching it", "FD"},
+      {"passthrough", 0, 0, G_OPTION_ARG_NONE, &options->passthrough,
+       "let the kernel read the files by itself, where it does that", NULL},
+      {"try-passthrough", 0, 0, G_OPTION_ARG_NONE, &options->try_passthrough,
+       "only tell whether it does", NULL},
       {"counters", 0, 0, G_OPTION_ARG_FILENAME, &options->counters,
        "count requests by opcode in this file", "FILE"},
       {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "print the version", NULL},
@@ -154,18 +162,69 @@ main_deliver(const Options *options, int mount_fd, GError **error)
   return mountapi_attach(mount_fd, target, error);
 }
 
-static gboolean
-main_mount(const Options *options, Channel *channel, const Server *server, GError **error)
+/* Opens the channel and returns its first mount. */
+static int
+main_connect(Channel *channel, const ChannelWishes *wishes, GError **error)
 {
   if (!channel_open(channel, error))
-    return FALSE;
+    return -1;
   autofd int mount_fd = channel_mount(channel, error);
+  if (mount_fd < 0 || !channel_agree(channel, wishes, error))
+    return -1;
+  return util_steal_fd(&mount_fd);
+}
+
+/* The same with passthrough, if the kernel takes the files of @data. */
+static int
+main_connect_passing(Channel *channel, ChannelWishes wishes, const Data *data, GError **error)
+{
+  wishes.passthrough = TRUE;
+  if (mountapi_is_disabled("fuse-passthrough")) {
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "it is disabled");
+    return -1;
+  }
+  if (!settings_process_is_root()) {
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, PASSTHROUGH_NEEDS_ROOT);
+    return -1;
+  }
+  autofd int mount_fd = main_connect(channel, &wishes, error);
+  if (mount_fd >= 0 && passthrough_try(channel, data, error))
+    return util_steal_fd(&mount_fd);
+  /* A connection that has agreed to it is slower, and counts as stacked. */
+  channel_close(channel);
+  return -1;
+}
+
+static gboolean
+main_mount(const Options *options, Channel *channel, Server *server, GError **error)
+{
+  const ChannelWishes wishes = {.acls = index_has_xattrs(server->index)};
+  autofd int mount_fd = -1;
+
+  if (options->passthrough) {
+    mount_fd = main_connect_passing(channel, wishes, server->data, NULL);
+    if (mount_fd >= 0 && !(server->passthrough = passthrough_new(channel, error)))
+      return FALSE;
+  }
   if (mount_fd < 0)
-    return FALSE;
-  if (!channel_agree(channel, index_has_xattrs(server->index), error))
+    mount_fd = main_connect(channel, &wishes, error);
+  if (mount_fd < 0)
     return FALSE;
   channel_set_readahead(mount_fd, MAIN_READAHEAD);
   return main_deliver(options, mount_fd, error);
+}
+
+static gboolean
+main_try_passthrough(Options *options, GError **error)
+{
+  g_autoptr(Data) data = data_open((const char *const *)options->data, error);
+  Channel channel = CHANNEL_INIT;
+
+  if (!data)
+    return FALSE;
+  autofd int mount_fd = main_connect_passing(&channel, (ChannelWishes){0}, data, error);
+  channel_close(&channel);
+  return mount_fd >= 0;
 }
 
 /* Goes on in the background; the caller's process ends. */
@@ -225,7 +284,9 @@ main_run(Options *options, GError **error)
     return FALSE;
   const Supervision supervision = {&channel, &server, &share, options->target,
                                    main_count_threads(options)};
-  return supervise_run(&supervision, error);
+  gboolean ok = supervise_run(&supervision, error);
+  passthrough_free(server.passthrough);
+  return ok;
 }
 
 int
@@ -242,7 +303,7 @@ main(int argc, char **argv)
     g_print("nixstore-fuse %s\n", PACKAGE_VERSION);
     return 0;
   }
-  if (!main_run(&options, &error)) {
+  if (!(options.try_passthrough ? main_try_passthrough : main_run)(&options, &error)) {
     g_printerr("nixstore-fuse: %s\n", error->message);
     return 1;
   }

@@ -99,6 +99,45 @@ worker_refuse_overlay(const Worker *worker, gsize size)
 }
 
 static void
+worker_open(const Worker *worker)
+{
+  const struct fuse_in_header *in = (const void *)worker->request;
+  const Server *server = worker->server;
+  guint64 nid = request_nid(server, in->nodeid);
+  int id = passthrough_open(server->passthrough, server->index, server->data, nid);
+  struct {
+    struct fuse_out_header header;
+    ProtocolOpenOut open;
+  } out = {.header = {.len = sizeof out, .unique = in->unique},
+           .open = {.fh = id > 0, .open_flags = FOPEN_KEEP_CACHE}};
+
+  if (id < 0) {
+    worker_refuse(worker, in->unique, id == -EUCLEAN ? EIO : -id);
+    return;
+  }
+  if (id > 0) {
+    out.open.open_flags = PROTOCOL_OPEN_PASSTHROUGH;
+    out.open.backing_id = id;
+  }
+  /* There will be no read to tell. */
+  if (id > 0 && server->ahead)
+    ahead_note_read(server->ahead, nid);
+  if (write(worker->fd, &out, sizeof out) < 0 && id > 0)
+    passthrough_close(server->passthrough, nid);
+}
+
+static void
+worker_release(const Worker *worker, gsize size)
+{
+  const struct fuse_in_header *in = (const void *)worker->request;
+  const struct fuse_release_in *release = (const void *)(in + 1);
+
+  worker_refuse(worker, in->unique, 0);
+  if (size >= sizeof *in + sizeof *release && release->fh)
+    passthrough_close(worker->server->passthrough, request_nid(worker->server, in->nodeid));
+}
+
+static void
 worker_handle(Worker *worker, gsize size)
 {
   const struct fuse_in_header *in = (const void *)worker->request;
@@ -124,6 +163,14 @@ worker_handle(Worker *worker, gsize size)
   }
   if (in->opcode == FUSE_GETXATTR && worker_refuse_overlay(worker, size))
     return;
+  if (worker->server->passthrough && in->opcode == FUSE_OPEN) {
+    worker_open(worker);
+    return;
+  }
+  if (worker->server->passthrough && in->opcode == FUSE_RELEASE) {
+    worker_release(worker, size);
+    return;
+  }
   struct fuse_buf buffer = {.mem = worker->request, .size = size};
   fuse_session_process_buf(worker->session, &buffer);
 }
@@ -189,6 +236,8 @@ serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds, G
 
   if (!server->is_broken && !mountapi_is_disabled("fuse-ahead"))
     server->ahead = ahead_new(server->index, server->data);
+  if (server->passthrough)
+    passthrough_start(server->passthrough);
   for (gsize i = 0; i < n_fds; i++) {
     worker_init(&workers[i], server, channel, fds[i]);
     if (!worker_start(&workers[i], error))

@@ -5,6 +5,7 @@
  *
  * Nothing is kept between requests but open descriptors as a cache: a node ID is an index's nid
  * and no OPEN or OPENDIR is ever answered, so a server can take over from another at any moment.
+ * (With passthrough OPEN is; passthrough.h has what that takes.)
  * The kernel is told to keep whatever it was told for ever: an index never changes.
  */
 #pragma once
@@ -13,6 +14,7 @@
 #include "channel.h"
 #include "data.h"
 #include "ids.h"
+#include "passthrough.h"
 
 /* Messages by opcode, in memory that outlives a server; the tests count with it. */
 #define SERVE_COUNTERS 64
@@ -21,7 +23,8 @@ typedef struct {
   const Index *index;
   guint64 index_blocks; /* of 4096 bytes: the size of its file */
   Data *data;
-  Ahead *ahead; /* or NULL; serve_run() sets it, as threads do not outlive a fork */
+  Ahead *ahead;             /* or NULL; serve_run() sets it, as threads do not outlive a fork */
+  Passthrough *passthrough; /* or NULL: no OPEN is answered */
   Ids ids;
   guint64 *counters;  /* SERVE_COUNTERS of them, or NULL */
   gboolean is_broken; /* answer all with EIO: the index cannot be read without dying of it */

@@ -3,6 +3,7 @@
 
 #include "cache-entries.h"
 #include "command.h"
+#include "fuseserver.h"
 #include "modes.h"
 #include "output.h"
 #include "podman-info.h"
@@ -102,6 +103,15 @@ describe_settings(void)
 }
 
 static json_t *
+describe_passthrough(const Settings *settings)
+{
+  g_autoptr(GError) error = NULL;
+  gboolean ok = fuseserver_try_passthrough(store_directory(), &error);
+  return json_pack("{s:b, s:b, s:o?}", "wanted", strcmp(settings->fuse_passthrough, "true") == 0,
+                   "available", ok, "reason", ok ? NULL : output_json_text(error->message));
+}
+
+static json_t *
 describe_cache(void)
 {
   g_autoptr(GError) error = NULL;
@@ -149,6 +159,8 @@ info_collect(void)
                                          json_object_get(chosen, "mode"), "way",
                                          json_object_get(chosen, "way"))
                              : json_null());
+  json_object_set_new(info, "fusePassthrough",
+                      settings ? describe_passthrough(settings) : json_null());
   json_object_set_new(info, "settings",
                       settings ? describe_settings() : json_of_error(no_settings));
   json_object_set_new(info, "cache", describe_cache());
@@ -217,6 +229,18 @@ print_modes(json_t *modes, json_t *chosen)
 }
 
 static void
+print_passthrough(json_t *passthrough)
+{
+  gboolean wanted = json_is_true(json_object_get(passthrough, "wanted"));
+  const char *reason = text_of(passthrough, "reason");
+  const char *state = reason ? "no: " : wanted ? "yes" : "no, but it could be had";
+  g_autofree char *line = g_strdup_printf("%s%s (fuse_passthrough=%s)", state, reason ? reason : "",
+                                          wanted ? "true" : "false");
+  if (!json_is_null(passthrough))
+    output_field("Passthrough", line);
+}
+
+static void
 print_settings(json_t *settings)
 {
   gsize i;
@@ -233,7 +257,7 @@ print_settings(json_t *settings)
   json_array_foreach(settings, i, row)
   {
     const char *value = text_of(row, "value");
-    g_autofree char *line = g_strdup_printf("%-11s %-*s  %s", text_of(row, "key"), width,
+    g_autofree char *line = g_strdup_printf("%-18s %-*s  %s", text_of(row, "key"), width,
                                             value ? value : "", text_of(row, "source"));
     output_field(label, line);
     label = "";
@@ -274,6 +298,7 @@ info_print(json_t *info)
   output_field("  store", store);
   print_podman(json_object_get(info, "podman"));
   print_modes(json_object_get(info, "modes"), json_object_get(info, "chosen"));
+  print_passthrough(json_object_get(info, "fusePassthrough"));
   print_settings(json_object_get(info, "settings"));
   print_cache(json_object_get(info, "cache"));
 }
