@@ -89,6 +89,15 @@ else
   tap_skip "as another user" "setpriv is not installed"
 fi
 
+# ---- passthrough: what it says is what the server would do
+passthrough='[x["fusePassthrough"][k] for k in ("wanted", "available", "reason")]'
+like "passthrough: not wanted" "$(field "$passthrough")" "^\[False, (True, None|False, '.+')\]$"
+is "passthrough: wanted, and disabled" \
+  "$(field "$passthrough" NIXSTORE_FUSE_PASSTHROUGH=true NIXSTORE_TEST_DISABLE=fuse-passthrough)" "[True, False, 'it is disabled']"
+like "which people are told" \
+  "$(NIXSTORE_FUSE_PASSTHROUGH=true NIXSTORE_TEST_DISABLE=fuse-passthrough "$NIXSTORE" info --podman /nosuch/podman)" \
+  '^Passthrough: +no: it is disabled .fuse_passthrough=true.$'
+
 # ---- settings and cache
 export XDG_CONFIG_HOME=$T/config
 conf=$XDG_CONFIG_HOME/nixstore/nixstore.conf

@@ -70,6 +70,15 @@ else
   tap_not_ok "mount with a mapping"
 fi
 unmount_beneath "$T/many"; umount "$T/mapped" "$T/ro"
+NIXSTORE_FUSE_PASSTHROUGH=true
+export NIXSTORE_FUSE_PASSTHROUGH
+check "mount with fuse_passthrough" fuse "$T/passing" -o "lowerdir=$REF,$(upper passing)"
+"$LISTING" "$T/passing" >"$T/passing.list"
+same_file "the listing is that of mode erofs" "$T/passing.list" "$T/erofs.list"
+is "by a server of its own, which was told so" \
+  "$(servers | wc -l) $(for p in $(servers nixstore-keeper); do tr '\0' '\n' <"/proc/$p/cmdline"; done | grep -c '^--passthrough$')" "2 1"
+umount "$T/passing"
+unset NIXSTORE_FUSE_PASSTHROUGH
 is "the last mount keeps it" "$(cat "$T/a/dir/sub/deep")" deep
 umount "$T/a"
 check "then server, keeper and socket go" gone
