@@ -3,7 +3,6 @@
 
 #include "cache-entries.h"
 
-#include <dirent.h>
 #include <string.h>
 
 #include "index.h"
@@ -119,19 +118,14 @@ static gboolean
 cache_list_directory(const Cache *cache, int directory, gboolean check, GPtrArray *entries,
                      GError **error)
 {
-  int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-  struct dirent *item;
+  g_autoptr(GPtrArray) names = util_list_directory(directory, cache->path, error);
   struct stat st;
 
-  if (!stream) {
-    util_close_fd(&fd);
-    return util_error_errno(error, "read the cache %s", cache->path);
-  }
-  while ((item = readdir(stream))) {
-    const char *name = item->d_name;
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, CACHE_LOCK) == 0 ||
-        fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+  if (!names)
+    return FALSE;
+  for (guint i = 0; i < names->len; i++) {
+    const char *name = g_ptr_array_index(names, i);
+    if (strcmp(name, CACHE_LOCK) == 0 || fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
         (directory == cache->index_fd && cache_is_companion(directory, name)))
       continue;
     CacheEntry *entry = g_new0(CacheEntry, 1);
@@ -144,7 +138,6 @@ cache_list_directory(const Cache *cache, int directory, gboolean check, GPtrArra
       cache_describe_verdict(cache, entry, &st);
     g_ptr_array_add(entries, entry);
   }
-  closedir(stream);
   return TRUE;
 }
 

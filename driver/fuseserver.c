@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "handover.h"
 #include "idmap.h"
 #include "settings.h"
 #include "util.h"
@@ -112,33 +113,6 @@ fuseserver_lock(const char *directory, GError **error)
   return util_steal_fd(&fd);
 }
 
-/* Takes a mount from the connection @fd; -1 when none comes. */
-static int
-fuseserver_receive(int fd)
-{
-  char byte;
-  int mount_fd = -1;
-  struct iovec part = {.iov_base = &byte, .iov_len = 1};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } control = {.bytes = {0}};
-  struct msghdr message = {.msg_iov = &part,
-                           .msg_iovlen = 1,
-                           .msg_control = control.bytes,
-                           .msg_controllen = sizeof control.bytes};
-  gssize size;
-
-  do
-    size = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
-  while (size < 0 && errno == EINTR);
-  const struct cmsghdr *header = size == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-  if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-      header->cmsg_len == CMSG_LEN(sizeof(int)))
-    memcpy(&mount_fd, CMSG_DATA(header), sizeof mount_fd);
-  return mount_fd;
-}
-
 /* A connection to the server that listens at @name; -1 when there is none. */
 static int
 fuseserver_connect(int directory, const char *name)
@@ -161,7 +135,7 @@ fuseserver_ask(int directory, const char *name)
 {
   autofd int fd = fuseserver_connect(directory, name);
 
-  return fd < 0 ? -1 : fuseserver_receive(fd);
+  return fd < 0 ? -1 : handover_receive(fd);
 }
 
 gboolean
@@ -293,7 +267,7 @@ fuseserver_start(const FuseserverImage *image, const char *socket_path, GError *
     util_error_errno(error, "start " FUSESERVER_PROGRAM);
     return -1;
   }
-  int mount_fd = fuseserver_receive(ours);
+  int mount_fd = handover_receive(ours);
   /* What we wait for is gone into the background, or dead. */
   while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
     ;

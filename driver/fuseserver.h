@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Mounts of the FUSE filesystem of an image: nixstore-fuse(8) is started when no server for the
- * same image and mapping of this user is there yet. The other end is fuse/share. Stands on idmap,
- * settings and util.
+ * same image and mapping of this user is there yet. The other end is fuse/share. Stands on
+ * handover, idmap, settings and util.
  *
  * A server listens at <runtime directory>/nixstore/<key>; it is found and started under an
  * exclusive flock(2) on that directory, so that two who come at once get one server. It leaves by

@@ -3,7 +3,6 @@
 
 #include "overlaydir.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <sched.h>
@@ -182,19 +181,11 @@ overlaydir_lock(const char *aside, gboolean wait, GError **error)
 static gboolean
 overlaydir_empty(int fd, GError **error)
 {
-  int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *directory = copy < 0 ? NULL : fdopendir(copy);
-  struct dirent *entry;
-  gboolean ok = TRUE;
+  g_autoptr(GPtrArray) names = util_list_directory(fd, "that is being made", error);
+  gboolean ok = names != NULL;
 
-  if (!directory) {
-    util_close_fd(&copy);
-    return util_error_errno(error, "read a directory");
-  }
-  while (ok && (entry = readdir(directory)))
-    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-      ok = util_remove_tree(fd, entry->d_name, error);
-  closedir(directory);
+  for (guint i = 0; ok && i < names->len; i++)
+    ok = util_remove_tree(fd, g_ptr_array_index(names, i), error);
   return ok;
 }
 

@@ -8,7 +8,6 @@
 
 #include "stack.h"
 
-#include <dirent.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,42 +48,25 @@ merge_compare_entries(gconstpointer a, gconstpointer b)
   return strcmp(((const MergeEntry *)a)->name, ((const MergeEntry *)b)->name);
 }
 
-static gboolean
-merge_read_entry(DIR *dir, const struct dirent *dirent, GArray *entries, GError **error)
-{
-  MergeEntry entry;
-
-  if (strcmp(dirent->d_name, ".") == 0 || strcmp(dirent->d_name, "..") == 0)
-    return TRUE;
-  if (fstatat(dirfd(dir), dirent->d_name, &entry.st, AT_SYMLINK_NOFOLLOW) < 0)
-    return util_error_errno(error, "look at %s", dirent->d_name);
-  entry.name = g_strdup(dirent->d_name);
-  g_array_append_val(entries, entry);
-  return TRUE;
-}
-
-/* The entries of the directory @fd (of MergeEntry), in the tree's order. Takes over @fd. */
+/* The entries of the directory @fd, the layer's @path (of MergeEntry), in the tree's order. */
 static GArray *
-merge_read_directory(int fd, GError **error)
+merge_read_directory(int fd, const char *path, GError **error)
 {
   g_autoptr(GArray) entries = g_array_new(FALSE, FALSE, sizeof(MergeEntry));
-  DIR *dir = fdopendir(fd);
-  struct dirent *dirent;
-  gboolean ok = TRUE;
+  g_autoptr(GPtrArray) names = util_list_directory(fd, path, error);
 
+  if (!names)
+    return NULL;
   g_array_set_clear_func(entries, merge_entry_clear);
-  if (!dir) {
-    util_error_errno(error, "read a directory");
-    util_close_fd(&fd);
-    return NULL;
+  for (guint i = 0; i < names->len; i++) {
+    MergeEntry entry;
+    if (fstatat(fd, g_ptr_array_index(names, i), &entry.st, AT_SYMLINK_NOFOLLOW) < 0) {
+      util_error_errno(error, "look at %s in %s", (char *)g_ptr_array_index(names, i), path);
+      return NULL;
+    }
+    entry.name = g_strdup(g_ptr_array_index(names, i));
+    g_array_append_val(entries, entry);
   }
-  while (ok && (errno = 0, dirent = readdir(dir)))
-    ok = merge_read_entry(dir, dirent, entries, error);
-  if (ok && errno != 0)
-    ok = util_error_errno(error, "read a directory");
-  closedir(dir);
-  if (!ok)
-    return NULL;
   g_array_sort(entries, merge_compare_entries);
   return g_steal_pointer(&entries);
 }
@@ -273,21 +255,18 @@ merge_apply_entry(Merge *merge, int dir_fd, const MergeEntry *entry, const char 
 static gboolean
 merge_apply_directory(Merge *merge, const char *path, TreeNode *dir, GError **error)
 {
-  int fd = util_openat2(merge->layer->fd, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-                        0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-  autofd int dir_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  autofd int fd =
+      util_openat2(merge->layer->fd, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0,
+                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 
-  if (dir_fd < 0) {
-    util_error_errno(error, "open the directory /%s", path);
-    util_close_fd(&fd);
-    return FALSE;
-  }
-  g_autoptr(GArray) entries = merge_read_directory(fd, error);
+  if (fd < 0)
+    return util_error_errno(error, "open the directory /%s", path);
+  g_autoptr(GArray) entries = merge_read_directory(fd, path, error);
   gboolean ok = entries != NULL;
   if (ok)
-    merge_apply_whiteouts(merge, dir_fd, entries, dir);
+    merge_apply_whiteouts(merge, fd, entries, dir);
   for (guint i = 0; ok && i < entries->len; i++)
-    ok = merge_apply_entry(merge, dir_fd, &g_array_index(entries, MergeEntry, i), path, dir, error);
+    ok = merge_apply_entry(merge, fd, &g_array_index(entries, MergeEntry, i), path, dir, error);
   return ok;
 }
 

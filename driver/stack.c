@@ -3,7 +3,6 @@
 
 #include "stack.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -248,18 +247,10 @@ stack_open(const char *const *lowers, gboolean has_upper, GError **error)
 gboolean
 stack_layer_is_empty(const StackLayer *layer, gboolean *ret_empty, GError **error)
 {
-  int fd = openat(layer->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-  struct dirent *entry;
-  gboolean empty = TRUE;
+  g_autoptr(GPtrArray) names = util_list_directory(layer->fd, layer->path, error);
 
-  if (!dir) {
-    util_close_fd(&fd);
-    return util_error_errno(error, "read the directory %s", layer->path);
-  }
-  while (empty && (entry = readdir(dir)))
-    empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-  closedir(dir);
-  *ret_empty = empty;
+  if (!names)
+    return FALSE;
+  *ret_empty = names->len == 0;
   return TRUE;
 }

@@ -7,7 +7,6 @@
 
 #include "upper.h"
 
-#include <dirent.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,27 +76,21 @@ upper_translate_name(int dir_fd, const char *name, GError **error)
 static gboolean
 upper_list(int fd, const char *path, GPtrArray *whiteouts, GPtrArray *directories, GError **error)
 {
-  int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-  struct dirent *entry;
+  g_autoptr(GPtrArray) names = util_list_directory(fd, path, error);
   struct stat st;
 
-  if (!dir) {
-    util_close_fd(&copy);
-    return util_error_errno(error, "read the directory %s", path);
-  }
-  while ((errno = 0, entry = readdir(dir))) {
-    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-        fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+  if (!names)
+    return FALSE;
+  for (guint i = 0; i < names->len; i++) {
+    const char *name = g_ptr_array_index(names, i);
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
       continue;
     if (S_ISDIR(st.st_mode))
-      g_ptr_array_add(directories, g_build_filename(path, entry->d_name, NULL));
-    else if (S_ISREG(st.st_mode) && g_str_has_prefix(entry->d_name, WHITEOUT_PREFIX))
-      g_ptr_array_add(whiteouts, g_strdup(entry->d_name));
+      g_ptr_array_add(directories, g_build_filename(path, name, NULL));
+    else if (S_ISREG(st.st_mode) && g_str_has_prefix(name, WHITEOUT_PREFIX))
+      g_ptr_array_add(whiteouts, g_strdup(name));
   }
-  gboolean ok = errno == 0 || util_error_errno(error, "read the directory %s", path);
-  closedir(dir);
-  return ok;
+  return TRUE;
 }
 
 static gboolean

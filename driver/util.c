@@ -198,6 +198,27 @@ open_for_removal(int dirfd, const char *name)
   return fd;
 }
 
+GPtrArray *
+util_list_directory(int fd, const char *what, GError **error)
+{
+  g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+  autofd int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *stream = copy < 0 ? NULL : fdopendir(copy);
+  struct dirent *entry;
+
+  if (!stream) {
+    util_error_errno(error, "read the directory %s", what);
+    return NULL;
+  }
+  util_steal_fd(&copy);
+  while ((errno = 0, entry = readdir(stream)))
+    if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+      g_ptr_array_add(names, g_strdup(entry->d_name));
+  gboolean ok = errno == 0 || util_error_errno(error, "read the directory %s", what);
+  closedir(stream);
+  return ok ? g_steal_pointer(&names) : NULL;
+}
+
 /* Unlinks what is no directory in @stream. Returns an open stream of the first subdirectory on the
  * same device, whose name is then in @ret_name, or NULL: errno 0 at the end, else the failure. */
 static DIR *

@@ -82,12 +82,16 @@ gboolean util_replace_file(int dirfd, const char *name, const void *data, gsize 
 /* Makes @path and its parents with @mode. An existing directory is fine. */
 gboolean util_make_directory(const char *path, mode_t mode, GError **error);
 
+/* The names in the directory @fd (whose offset does not move) but "." and "..", in the order in
+ * which the kernel gives them. @what names the directory in errors. The array frees its names. */
+GPtrArray *util_list_directory(int fd, const char *what, GError **error);
+
 /* Removes @parent_fd/@name and all beneath it, without following symlinks or leaving the file
  * system; directories that lack owner permissions are given them first. Missing is success. */
 gboolean util_remove_tree(int parent_fd, const char *name, GError **error);
 
-/* Reads a number of bytes: decimal digits and perhaps K, M, G or T (powers of 1024). FALSE for anything
- * else, and for more than 64 bits hold. */
+/* Reads a number of bytes: decimal digits and perhaps K, M, G or T (powers of 1024). FALSE for
+ * anything else, and for more than 64 bits hold. */
 gboolean util_parse_size(const char *text, guint64 *ret_size);
 
 /* Lower-case hexadecimal SHA-256 of @data, without a prefix. Caller frees. */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 
+#include "handover.h"
 #include "mountapi.h"
 #include "settings.h"
 #include "supervise.h"
@@ -155,7 +156,8 @@ static gboolean
 main_deliver(const Options *options, int mount_fd, GError **error)
 {
   if (!options->target)
-    return share_send(options->pass_fd, mount_fd, error);
+    return handover_send(options->pass_fd, mount_fd) ||
+           util_error_errno(error, "hand over the mount");
   autofd int target = open(options->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (target < 0)
     return util_error_errno(error, "open the directory %s", options->target);

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "handover.h"
 #include "util.h"
 
 static gboolean
@@ -52,30 +53,6 @@ share_open(Share *share, const char *path, GError **error)
   return FALSE;
 }
 
-gboolean
-share_send(int fd, int mount_fd, GError **error)
-{
-  char byte = 'm';
-  struct iovec part = {.iov_base = &byte, .iov_len = 1};
-  union {
-    struct cmsghdr header;
-    char bytes[CMSG_SPACE(sizeof(int))];
-  } control = {.bytes = {0}};
-  struct msghdr message = {.msg_iov = &part,
-                           .msg_iovlen = 1,
-                           .msg_control = control.bytes,
-                           .msg_controllen = sizeof control.bytes};
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  memcpy(CMSG_DATA(header), &mount_fd, sizeof mount_fd);
-  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1)
-    return util_error_errno(error, "hand over the mount");
-  return TRUE;
-}
-
 void
 share_answer(const Share *share, const Channel *channel)
 {
@@ -88,7 +65,7 @@ share_answer(const Share *share, const Channel *channel)
     return;
   autofd int mount_fd = channel_mount(channel, NULL);
   if (mount_fd >= 0)
-    share_send(fd, mount_fd, NULL);
+    handover_send(fd, mount_fd);
 }
 
 void

@@ -2,7 +2,7 @@
  *
  * One server for all mounts of an image: a socket where whoever is the same user gets a further
  * mount of the filesystem, as a descriptor (unix(7), SCM_RIGHTS). The other end of it is
- * driver/backend-fuse. Stands on channel and util.
+ * driver/fuseserver. Stands on channel, handover and util.
  *
  * A mount that is handed out counts for the kernel alone: when the last one is gone, wherever it
  * went (into overlays, other namespaces, nowhere), the filesystem ends, and the server with it.
@@ -30,9 +30,6 @@ typedef struct {
 
 /* Listens at @path, replacing what is there. */
 gboolean share_open(Share *share, const char *path, GError **error);
-
-/* Sends the mount @mount_fd over the connection @fd. */
-gboolean share_send(int fd, int mount_fd, GError **error);
 
 /* Takes one connection and answers it with a new mount of @channel, or with nothing. */
 void share_answer(const Share *share, const Channel *channel);

@@ -31,10 +31,8 @@ gone() {
   return 1
 }
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK REF_DIR=$LAYER
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 mounted() { mounts_beneath "$T" | grep -c '^'"$T"'/\(a\|ro\|many/.*\|s[0-9]*\)$'; }
 fuse() { local target=$1; shift; mkdir -p "$target"; mount_program --mode=fuse "$@" "$target"; }
 

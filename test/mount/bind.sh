@@ -6,10 +6,8 @@
 . "$SRCDIR/test/mount/lib.sh"
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 leak_mark
 
 check "read-only" mount_program --mode=bind -o "lowerdir=$REF:$HOME_DIR/$ID/empty" "$TARGET"

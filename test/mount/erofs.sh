@@ -7,11 +7,8 @@
 . "$SRCDIR/test/mount/lib.sh"
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK REF_ID=$ID
-# The GC root of a layer goes with the layer.
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 leak_mark
 
 check "mount with an upper" mount_program -o "lowerdir=$REF,$(upper a),,volatile" "$TARGET"

@@ -7,10 +7,8 @@
 . "$SRCDIR/test/mount/lib.sh"
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 layer
 echo middle >"$LAYER/middle"
 mkdir -p "$LAYER/etc"

@@ -8,10 +8,8 @@
 tap_need python3
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 check "once undisturbed" mount_program -o "lowerdir=$REF" "$TARGET"
 unmount_target
 leak_mark

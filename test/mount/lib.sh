@@ -91,6 +91,14 @@ END
   image_path "$1"
 }
 
+# rooted_reference NAME: small_image NAME in a reference layer that has its GC root, as after an
+# import; what image_path and reference leave. The root goes with the layer.
+rooted_reference() {
+  small_image "$1"
+  reference
+  nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
+}
+
 # mount_program ARG...: the program as Podman calls it.
 mount_program() { (cd "$HOME_DIR" && exec "$NIXSTORE_MOUNT" "$@"); }
 

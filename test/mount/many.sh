@@ -6,10 +6,8 @@
 . "$SRCDIR/test/mount/lib.sh"
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 LOWERS=$REF
 for i in $(seq 1 480); do
   layer

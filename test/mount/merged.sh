@@ -7,14 +7,10 @@
 . "$SRCDIR/test/mount/lib.sh"
 mount_setup
 
-small_image one
-reference
+rooted_reference one
 REF=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
-small_image two
-reference
+rooted_reference two
 TWO=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 leak_mark
 
 names() { (cd "$TARGET" && find . -mindepth 1 -printf '%P\n' | sort | xargs); }

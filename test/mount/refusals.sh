@@ -8,10 +8,8 @@ mount_setup
 
 small_image one
 HASH=$NAR_HASH
-small_image two
-reference
+rooted_reference two
 GOOD=$LINK
-nix-store --add-root "$HOME_DIR/$ID/nixstore-gcroot" --realise "$STORE_PATH" >/dev/null
 leak_mark
 
 # refused DESCRIPTION REGEX: mounting the layer made last.
