@@ -1,0 +1,94 @@
+#!/bin/bash
+# parallel: yes
+# Mode auto on whatever kernel this is (test/kernel runs it on old ones): mode erofs where it works, mode
+# fuse where not; and where the kernel maps no ids of mounts (before 5.12), mode fuse for containers with a
+# mapping and for them alone.
+. "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
+. "$TESTLIB/env.sh"
+. "$SRCDIR/test/mount/lib.sh"
+# shellcheck source=lib.sh
+. "$SRCDIR/test/fuse/lib.sh"
+mount_setup
+tap_need_file /dev/fuse "$FUSE"
+# Sockets of our own.
+mount -t tmpfs -o mode=755 tmpfs /run
+sockets() { find /run/nixstore -type s 2>/dev/null | wc -l; }
+sockets_gone() {
+  local i
+  for i in {1..100}; do [ "$(sockets)" != 0 ] || return 0; sleep 0.1; done
+  return 1
+}
+tap_on_exit 'unmount_beneath "$T"; sockets_gone'
+mode() { case $(sockets) in 0) echo erofs ;; *) echo fuse ;; esac; }
+
+small_image one
+reference
+REF=$LINK
+layer
+echo middle >"$LAYER/middle"
+chown 7:7 "$LAYER/middle"
+MIDDLE=$LINK
+map=uidmapping=:0:100000:65536,gidmapping=:0:200000:65536
+
+# shows NAME MODE: what auto mounts without a mapping.
+shows() {
+  check "$1" mount_program --mode=auto -o "lowerdir=$REF,$(upper "$1")" "$TARGET"
+  is "$1: auto is mode $2" "$(mode)" "$2"
+  is "$1: owners and modes" "$(attributes etc/shadow dir usr/bin/tool)" "etc/shadow -rw-r----- 0:42 1500000000 1
+dir drwxrwxrwt 1000:1000 1500000000 3
+usr/bin/tool -rwsr-xr-x 0:0 1500000000 2"
+  is "$1: a program" "$("$TARGET/usr/bin/tool2")" one
+  unmount_target
+  check "$1: the server goes" sockets_gone
+}
+
+# shows_mapped NAME MODE
+shows_mapped() {
+  local want="etc/shadow -rw-r----- 100000:200042 1500000000 1
+dir drwxrwxrwt 101000:201000 1500000000 3"
+  check "$1, with a mapping" mount_program --mode=auto -o "lowerdir=$REF,$(upper "$1-m"),$map" "$TARGET"
+  is "$1: auto is mode $2" "$(mode)" "$2"
+  is "$1: its ids" "$(attributes etc/shadow dir)" "$want"
+  chmod 600 "$TARGET/etc/shadow"
+  is "$1: a file that is changed" "$(attributes etc/shadow | cut -d' ' -f2,3; cat "$TARGET/etc/shadow")" \
+    "-rw------- 100000:200042
+shadow of one"
+  unmount_target
+  check "$1: read-only" mount_program --mode=auto -o "lowerdir=$REF:$HOME_DIR/$ID/empty,$map" "$TARGET"
+  is "$1: its ids" "$(attributes etc/shadow dir)" "$want"
+  unmount_target
+  # Where the kernel cannot map the ordinary layer either, there is one index for both.
+  check "$1: with a layer above it" mount_program --mode=auto -o "lowerdir=$MIDDLE:$REF,$(upper "$1-a"),$map" "$TARGET"
+  is "$1: ids of both" "$(attributes etc/shadow dir; stat -c %u:%g "$TARGET/middle")" "$want
+100007:200007"
+  is "$1: content of both" "$(cat "$TARGET/middle" "$TARGET/etc/passwd")" "middle
+passwd of one"
+  unmount_target
+  check "$1: the servers go" sockets_gone
+}
+
+best=fuse
+if mount_program --mode=erofs -o "lowerdir=$REF,$(upper probe)" "$TARGET" 2>"$T/err"; then
+  best=erofs
+  unmount_target
+fi
+shows here "$best"
+shows_mapped here "$best"
+if [ $best = fuse ]; then
+  is "mode erofs has one line to say" "$(grep -c . "$T/err")" 1
+  tap_diag <"$T/err"
+  tap_done
+fi
+
+export NIXSTORE_TEST_DISABLE=idmapped-mounts
+check_fails "mode erofs says what is missing" 1 "map the ids of a mount: Operation not supported" \
+  mount_program --mode=erofs -o "lowerdir=$REF,$(upper a),$map" "$TARGET"
+check_fails "so does mode bind" 1 "map the ids of a mount: Operation not supported" \
+  mount_program --mode=bind -o "lowerdir=$REF,$(upper a),$map" "$TARGET"
+is "nothing is mounted" "$(mounts_beneath "$TARGET" | wc -l)" 0
+shows unmapped erofs
+shows_mapped unmapped fuse
+NIXSTORE_TEST_DISABLE=idmapped-mounts,fuse \
+  check_fails "without mode fuse there is an error" 1 "map the ids of a mount: Operation not supported" \
+  mount_program --mode=auto -o "lowerdir=$REF,$(upper none),$map" "$TARGET"
+tap_done
