@@ -62,11 +62,11 @@ as_user() {
     env -i "${ROOTLESS_ENV[@]}" ${ROOTLESS_EXTRA[@]+"${ROOTLESS_EXTRA[@]}"} "$@")
 }
 
-# rootless_args WAY: sets ARGS, the program and options of a storage of the
+# rootless_args WAY[-NAME]: sets ARGS, the program and options of a storage of the
 # user's own: overlay, vfs, mountprogram or nixstore.
 rootless_args() {
-  local program=$PODMAN opts=() driver=$1
-  case $1 in
+  local program=$PODMAN opts=() driver=${1%%-*}
+  case $driver in
     mountprogram) driver=overlay opts=(--storage-opt "overlay.mount_program=$T/bin/nixstore-mount") ;;
     nixstore) program=$PODMAN_NIXSTORE opts=(--storage-opt "nixstore.mount_program=$T/bin/nixstore-mount") ;;
   esac
