@@ -144,7 +144,9 @@ mountapi_set_idmap(int mount_fd, int userns_fd, GError **error)
 gboolean
 mountapi_set_attributes(int mount_fd, guint64 attributes, GError **error)
 {
-  struct mount_attr attr = {.attr_set = attributes};
+  /* The access time's are a field and not bits: mount_setattr(2) wants it cleared to set it. */
+  const guint64 clear = attributes & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0;
+  struct mount_attr attr = {.attr_set = attributes, .attr_clr = clear};
 
   if (attributes && mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
     return mountapi_error(error, -1, "set the attributes of a mount");

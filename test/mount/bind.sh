@@ -39,6 +39,10 @@ check "ordinary layers" mount_program --mode=bind -o "lowerdir=$LINK:$REF" "$TAR
 is "files of both" "$(cat "$TARGET/plain" "$TARGET/etc/passwd")" "plain
 passwd of one"
 unmount_target
+attributes_shown() { findmnt -n -o VFS-OPTIONS "$TARGET"; }
+check "with a mount's attributes" mount_program --mode=bind -o "lowerdir=$REF,noatime,nodev,nosuid" "$TARGET"
+is "they hold" "$(attributes_shown)" ro,nosuid,nodev,noatime
+unmount_target
 check "no index was compiled" test -z "$(ls "$CACHE/index")"
 
 assert_nothing_left "nothing is left"
