@@ -225,7 +225,8 @@ session_merged_text(const Session *session)
     g_autofree char *identity = session_identify_layer(layer);
     g_string_append_printf(text, "%s\n", identity);
   }
-  g_string_append_printf(text, "format %d\n", INDEX_FORMAT_VERSION);
+  g_string_append_printf(text, "format %d, merge %d\n", INDEX_FORMAT_VERSION,
+                         STACK_MERGE_VERSION);
   return g_string_free(g_steal_pointer(&text), FALSE);
 }
 

@@ -15,11 +15,15 @@
 #include <sys/xattr.h>
 
 #include "image.h"
+#include "settings.h"
 #include "util.h"
 #include "whiteout.h"
 
-#define OVERLAY_PREFIX "trusted.overlay."
-#define OVERLAY_ESCAPED OVERLAY_PREFIX "overlay."
+/* overlayfs's marks: the second ones where it is mounted with userxattr, as in a user namespace.
+ * The others are then xattrs like any. */
+#define OVERLAY_TRUSTED "trusted.overlay."
+#define OVERLAY_USER "user.overlay."
+#define OVERLAY_ESCAPE "overlay."
 /* The longest list of names and the longest value that the kernel gives (xattr(7)). */
 #define XATTR_MAX 65536
 
@@ -27,6 +31,7 @@ typedef struct {
   Tree *tree;
   const StackLayer *layer;
   guint32 number;      /* the layer's in the stack */
+  const char *marks;   /* OVERLAY_TRUSTED or OVERLAY_USER */
   GHashTable *links;   /* of the layer: its inode, as text or as pointer, to the tree's */
   char *names, *value; /* buffers of XATTR_MAX */
 } Merge;
@@ -71,10 +76,12 @@ merge_read_directory(int fd, const char *path, GError **error)
   return g_steal_pointer(&entries);
 }
 
+/* The size of overlayfs's mark @mark of an entry, its value in merge->value; negative: none. */
 static gssize
-merge_get_xattr(const Merge *merge, int dir_fd, const char *name, const char *xattr)
+merge_get_mark(const Merge *merge, int dir_fd, const char *name, const char *mark)
 {
   g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/%s", dir_fd, name);
+  g_autofree char *xattr = g_strconcat(merge->marks, mark, NULL);
 
   return lgetxattr(path, xattr, merge->value, XATTR_MAX);
 }
@@ -83,8 +90,7 @@ merge_get_xattr(const Merge *merge, int dir_fd, const char *name, const char *xa
 static gboolean
 merge_is_opaque(const Merge *merge, int dir_fd)
 {
-  return merge_get_xattr(merge, dir_fd, ".", OVERLAY_PREFIX "opaque") == 1 &&
-         merge->value[0] == 'y';
+  return merge_get_mark(merge, dir_fd, ".", "opaque") == 1 && merge->value[0] == 'y';
 }
 
 static gboolean
@@ -93,7 +99,7 @@ merge_is_whiteout(const Merge *merge, int dir_fd, const MergeEntry *entry)
   if (S_ISCHR(entry->st.st_mode))
     return entry->st.st_rdev == 0;
   return S_ISREG(entry->st.st_mode) && entry->st.st_size == 0 &&
-         merge_get_xattr(merge, dir_fd, entry->name, OVERLAY_PREFIX "whiteout") >= 0;
+         merge_get_mark(merge, dir_fd, entry->name, "whiteout") >= 0;
 }
 
 static gboolean
@@ -103,13 +109,13 @@ merge_add_xattr(Merge *merge, TreeInode *inode, const char *path, const char *na
 
   if (size < 0)
     return errno == ENODATA || util_error_errno(error, "read the attribute %s", name);
-  if (g_str_has_prefix(name, OVERLAY_ESCAPED)) {
-    g_autofree char *plain = g_strconcat(OVERLAY_PREFIX, name + strlen(OVERLAY_ESCAPED), NULL);
-    tree_inode_set_xattr(inode, plain, merge->value, (gsize)size);
-  } else if (!g_str_has_prefix(name, OVERLAY_PREFIX)) {
+  const char *mark = g_str_has_prefix(name, merge->marks) ? name + strlen(merge->marks) : NULL;
+  if (!mark) {
     tree_inode_set_xattr(inode, name, merge->value, (gsize)size);
-  } else if (strcmp(name, OVERLAY_PREFIX "redirect") == 0 ||
-             strcmp(name, OVERLAY_PREFIX "metacopy") == 0) {
+  } else if (g_str_has_prefix(mark, OVERLAY_ESCAPE)) {
+    g_autofree char *plain = g_strconcat(merge->marks, mark + strlen(OVERLAY_ESCAPE), NULL);
+    tree_inode_set_xattr(inode, plain, merge->value, (gsize)size);
+  } else if (strcmp(mark, "redirect") == 0 || strcmp(mark, "metacopy") == 0) {
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
                       "a layer made with overlayfs's redirect_dir or metacopy cannot be merged");
   }
@@ -376,9 +382,10 @@ stack_merge(const Stack *stack, GError **error)
   g_autoptr(Tree) tree = tree_new();
   g_autofree char *names = g_malloc(XATTR_MAX);
   g_autofree char *value = g_malloc(XATTR_MAX);
+  const char *marks = settings_process_is_root() ? OVERLAY_TRUSTED : OVERLAY_USER;
 
   for (guint i = stack->layers->len; i-- > 0;) {
-    Merge merge = {tree, stack->layers->pdata[i], i, NULL, names, value};
+    Merge merge = {tree, stack->layers->pdata[i], i, marks, NULL, names, value};
     gboolean is_empty = FALSE;
     if (!merge.layer->home) {
       if (!stack_layer_is_empty(merge.layer, &is_empty, error))

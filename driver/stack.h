@@ -2,7 +2,7 @@
  *
  * The layers of one mount, top to bottom: which of them are layers of a containers/storage home, which
  * stand for store paths, and what whiteouts they hold; and their union as one tree. Stands on image,
- * reference, tree and util.
+ * reference, settings, tree and util.
  */
 #pragma once
 
@@ -36,7 +36,11 @@ gboolean stack_layer_is_empty (const StackLayer *layer, gboolean *ret_empty, GEr
 /* Whether a name beginning with ".wh." is in the layer: reads every directory of it. */
 gboolean stack_layer_find_whiteouts (const StackLayer *layer, gboolean *ret_found, GError **error);
 
-/* The tree that overlayfs would show for the stack, if it knew AUFS's whiteouts as well as its own.
+/* Changes whenever stack_merge() makes another tree of the same layers: part of the cache's keys. */
+#define STACK_MERGE_VERSION 2
+
+/* The tree that overlayfs would show for the stack, if it knew AUFS's whiteouts as well as its own: with the
+ * option userxattr in a user namespace, else without.
  * Contents lead to content_layer n, the layer's number in the stack, content_path beneath its
  * directory (of a reference: beneath rootfs). UNSUPPORTED for a layer that is none of a home's. */
 Tree *stack_merge (const Stack *stack, GError **error);

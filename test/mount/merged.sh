@@ -129,6 +129,32 @@ check "and then with one" mount_program -o "lowerdir=$LAYER:$REF" "$TARGET"
 is "none shows" "$(ls -A "$TARGET/sub")" ""
 unmount_target
 
+# In a user namespace overlayfs's marks are user.overlay.*, and a stack under a mapping is merged.
+layer
+mkdir "$LAYER/dir"
+echo old >"$LAYER/dir/old"
+OLD=$LINK
+layer
+mkdir "$LAYER/dir"
+echo new >"$LAYER/dir/new"
+setfattr -n user.overlay.opaque -v y "$LAYER/dir"
+setfattr -n user.overlay.overlay.opaque -v n "$LAYER/dir"
+setfattr -n user.other -v y "$LAYER/dir"
+if unshare --user --map-root-user --mount true 2>/dev/null && [ -c /dev/fuse ]; then
+  # in_namespace OPTIONS: the names in dir and its xattrs, as a mount in a user namespace shows them.
+  in_namespace() {
+    XDG_RUNTIME_DIR=$T unshare --user --map-root-user --mount bash -c "cd '$HOME_DIR' &&
+      '$NIXSTORE_MOUNT' -o 'lowerdir=$LINK:$OLD,$1' '$TARGET' && ls '$TARGET/dir' &&
+      getfattr --absolute-names -d -m user '$TARGET/dir' | sed 1d && umount '$TARGET'" | xargs
+  }
+  is "an opaque directory of a user namespace" "$(in_namespace "$(upper g)")" \
+    "new user.other=y user.overlay.opaque=n"
+  is "and merged, under a mapping" "$(in_namespace "$(upper h),uidmapping=0:0:1,gidmapping=0:0:1")" \
+    "new user.other=y user.overlay.opaque=n"
+else
+  tap_skip "an opaque directory of a user namespace" "no user namespaces, or no /dev/fuse"
+fi
+
 layer
 : >"$LAYER/.wh.file"
 setfattr -n trusted.overlay.redirect -v /elsewhere "$LAYER"
