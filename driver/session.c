@@ -30,6 +30,7 @@ typedef struct {
   Cache *cache;     /* NULL until it is needed */
   GArray *facts;    /* of PlanFacts, one a layer */
   GPtrArray *texts; /* what the facts point to */
+  int upper_lock;   /* -1: read-only */
   int target_fd;
   const char *target;
 } Session;
@@ -43,6 +44,7 @@ session_clear(Session *session)
   g_clear_pointer(&session->facts, g_array_unref);
   g_clear_pointer(&session->texts, g_ptr_array_unref);
   util_close_fd(&session->target_fd);
+  util_close_fd(&session->upper_lock);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Session, session_clear)
 
@@ -225,8 +227,7 @@ session_merged_text(const Session *session)
     g_autofree char *identity = session_identify_layer(layer);
     g_string_append_printf(text, "%s\n", identity);
   }
-  g_string_append_printf(text, "format %d, merge %d\n", INDEX_FORMAT_VERSION,
-                         STACK_MERGE_VERSION);
+  g_string_append_printf(text, "format %d, merge %d\n", INDEX_FORMAT_VERSION, STACK_MERGE_VERSION);
   return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
@@ -373,6 +374,12 @@ session_open(Session *session, const char *option_string, const char *target, GE
   if (!session->options)
     return FALSE;
   session_raise_limit(session->options);
+  if (session->options->upper) {
+    session->upper_lock = upper_lock(session->options->upper, error);
+    if (session->upper_lock < 0)
+      return FALSE;
+  }
+  /* Under the lock: it is to be what another has just mounted there. */
   session->target_fd = open(target, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (session->target_fd < 0)
     return util_error_errno(error, "open the mount point %s", target);
@@ -384,7 +391,7 @@ session_open(Session *session, const char *option_string, const char *target, GE
 gboolean
 session_mount(const char *option_string, const char *mode, const char *target, GError **error)
 {
-  g_auto(Session) session = {.target_fd = -1};
+  g_auto(Session) session = {.upper_lock = -1, .target_fd = -1};
   const Backend *backend = NULL;
 
   if (strcmp(mode, "auto") != 0) {

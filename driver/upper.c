@@ -10,6 +10,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -130,6 +131,24 @@ upper_translate_layer(const StackLayer *layer, GError **error)
     }
   }
   return TRUE;
+}
+
+int
+upper_lock(const char *path, GError **error)
+{
+  autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  if (fd < 0) {
+    util_error_errno(error, "open the upper directory %s", path);
+    return -1;
+  }
+  while (flock(fd, LOCK_EX) < 0) {
+    if (errno == EINTR)
+      continue;
+    util_error_errno(error, "lock the upper directory %s", path);
+    return -1;
+  }
+  return util_steal_fd(&fd);
 }
 
 gboolean

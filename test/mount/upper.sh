@@ -46,4 +46,15 @@ check "a user's directory as upper" mount_program \
   -o "lowerdir=$below_link,upperdir=$T/user/upper,workdir=$T/user/work" "$TARGET"
 is "its files are left alone" "$(cat "$TARGET/gone") $(ls -A "$T/user/upper")" "below .wh.gone"
 umount "$TARGET"
+
+# Of two that come at once, the second gets what the first has mounted.
+filesystems() { awk -v target="$TARGET" '$5 == target { print $3 }' /proc/self/mountinfo | sort -u | wc -l; }
+for n in {1..8}; do
+  options="lowerdir=$below_link,$(upper "twice$n")"
+  for _ in 1 2 3; do mount_it & done
+  wait
+  filesystems
+  unmount_target
+done >"$T/filesystems"
+is "an upper is mounted once" "$(sort "$T/filesystems" | uniq -c | xargs)" "8 1"
 tap_done
