@@ -33,7 +33,7 @@ prepare_rootless() {
   need_podman_nixstore
   rootless_setup
   bench_say "an image of 50,000 files"
-  "$SRCDIR/test/bench/make-tree" 200 50000 "$T/files.tar"
+  "$SRCDIR/test/bench/make-tree" 200 "${BENCH_ENTRIES:-50000}" "$T/files.tar"
   path=$("$NIXSTORE" convert -q --name files "oci-archive:$T/files.tar")
   bench_rootless_script "$path" >"$T/rootless"
   export BENCH_ROOTLESS_SECOND=fuse

@@ -35,7 +35,7 @@ def await_directory(storage):
     """What the first start leaves to do is done: mode overlaydir's directory is there."""
     limit = time.monotonic() + DIRECTORY_SECONDS
     while time.monotonic() < limit:
-        if glob.glob(f"{ENV['BENCH_ROOTLESS_STORAGES']}/{storage}/root/*/*/nixstore-overlaydir/{'?' * KEY_SIZE}"):
+        if glob.glob(f"{ENV['BENCH_ROOTLESS_STORAGES']}/{storage}/*/*/nixstore-overlaydir/{'?' * KEY_SIZE}"):
             return
         time.sleep(0.1)
     raise RuntimeError("no directory of mode overlaydir was made")
