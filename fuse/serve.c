@@ -25,7 +25,7 @@
 #define SERVE_TRIM_INTERVAL 16
 
 /* One thread, with a libfuse session of its own: sessions share nothing, so threads neither. */
-typedef struct {
+struct Worker {
   const Server *server;
   const Channel *channel;
   int fd;
@@ -35,7 +35,7 @@ typedef struct {
   guint handled;
   glong faults; /* of this thread, when it last counted them */
   GError *error;
-} Worker;
+};
 
 /* Tells libfuse what was agreed with the kernel, in the form that it knows: as if the kernel
  * greeted this session. Its answer goes to a request that does not exist, and so nowhere. */
@@ -65,6 +65,7 @@ worker_start(Worker *worker, GError **error)
 
   worker->session = fuse_session_new(&args, requests_operations(), sizeof(struct fuse_lowlevel_ops),
                                      &worker->context);
+  fuse_opt_free_args(&args);
   snprintf(device, sizeof device, "/dev/fd/%d", worker->fd);
   if (!worker->session || fuse_session_mount(worker->session, device) != 0)
     return util_error(error, NIXSTORE_ERROR_FAILED, "start a FUSE session");
@@ -85,11 +86,10 @@ worker_refuse(const Worker *worker, guint64 unique, int error)
 /* An overlay above us asks for its metacopy mark on every file that it finds: where there are
  * xattrs at all, the most frequent request of a first walk. */
 static gboolean
-worker_refuse_overlay(const Worker *worker, gsize size)
+worker_refuse_overlay(const Worker *worker, const struct fuse_in_header *in, gsize size)
 {
-  const struct fuse_in_header *in = (const void *)worker->request;
-  const char *name = worker->request + sizeof *in + sizeof(struct fuse_getxattr_in);
-  const char *end = worker->request + size;
+  const char *end = (const char *)in + size;
+  const char *name = (const char *)(in + 1) + sizeof(struct fuse_getxattr_in);
 
   if (!index_has_xattrs(worker->server->index) || name >= end ||
       !memchr(name, '\0', (gsize)(end - name)) || !request_is_overlay_xattr(name))
@@ -99,9 +99,8 @@ worker_refuse_overlay(const Worker *worker, gsize size)
 }
 
 static void
-worker_open(const Worker *worker)
+worker_open(const Worker *worker, const struct fuse_in_header *in)
 {
-  const struct fuse_in_header *in = (const void *)worker->request;
   const Server *server = worker->server;
   guint64 nid = request_nid(server, in->nodeid);
   int id = passthrough_open(server->passthrough, server->index, server->data, nid);
@@ -127,9 +126,8 @@ worker_open(const Worker *worker)
 }
 
 static void
-worker_release(const Worker *worker, gsize size)
+worker_release(const Worker *worker, const struct fuse_in_header *in, gsize size)
 {
-  const struct fuse_in_header *in = (const void *)worker->request;
   const struct fuse_release_in *release = (const void *)(in + 1);
 
   worker_refuse(worker, in->unique, 0);
@@ -137,10 +135,10 @@ worker_release(const Worker *worker, gsize size)
     passthrough_close(worker->server->passthrough, request_nid(worker->server, in->nodeid));
 }
 
-static void
-worker_handle(Worker *worker, gsize size)
+void
+serve_worker_answer(Worker *worker, const void *request, gsize size)
 {
-  const struct fuse_in_header *in = (const void *)worker->request;
+  const struct fuse_in_header *in = request;
   guint64 *counters = worker->server->counters;
 
   if (size < sizeof *in)
@@ -161,17 +159,17 @@ worker_handle(Worker *worker, gsize size)
     worker_refuse(worker, in->unique, EIO);
     return;
   }
-  if (in->opcode == FUSE_GETXATTR && worker_refuse_overlay(worker, size))
+  if (in->opcode == FUSE_GETXATTR && worker_refuse_overlay(worker, in, size))
     return;
   if (worker->server->passthrough && in->opcode == FUSE_OPEN) {
-    worker_open(worker);
+    worker_open(worker, in);
     return;
   }
   if (worker->server->passthrough && in->opcode == FUSE_RELEASE) {
-    worker_release(worker, size);
+    worker_release(worker, in, size);
     return;
   }
-  struct fuse_buf buffer = {.mem = worker->request, .size = size};
+  struct fuse_buf buffer = {.mem = (void *)request, .size = size};
   fuse_session_process_buf(worker->session, &buffer);
 }
 
@@ -199,7 +197,7 @@ worker_run(void *data)
   for (;;) {
     gssize size = read(worker->fd, worker->request, SERVE_REQUEST_SIZE);
     if (size >= 0) {
-      worker_handle(worker, (gsize)size);
+      serve_worker_answer(worker, worker->request, (gsize)size);
       worker_trim(worker);
     }
     /* ENOENT: that request was given up while it was handed over. */
@@ -225,6 +223,28 @@ worker_init(Worker *worker, const Server *server, const Channel *channel, int fd
   /* A process that dies cannot fault pages in any more, and a request that the kernel is copying
    * into one at that moment would fail. */
   memset(worker->request, 0, SERVE_REQUEST_SIZE);
+}
+
+Worker *
+serve_worker_new(const Server *server, const Channel *channel, int fd, GError **error)
+{
+  Worker *worker = g_new0(Worker, 1);
+
+  worker_init(worker, server, channel, fd);
+  if (worker_start(worker, error))
+    return worker;
+  serve_worker_free(worker);
+  return NULL;
+}
+
+void
+serve_worker_free(Worker *worker)
+{
+  if (worker->session)
+    fuse_session_destroy(worker->session);
+  g_free(worker->context.reply);
+  g_free(worker->request);
+  g_free(worker);
 }
 
 gboolean

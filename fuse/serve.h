@@ -34,3 +34,14 @@ typedef struct {
  * filesystem is unmounted. FALSE with @error when serving failed. */
 gboolean serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds,
                    GError **error);
+
+/* What one of these threads has; by itself for the fuzzer, which has no kernel. */
+typedef struct Worker Worker;
+
+/* Its answers are written to @fd, which a libfuse session then owns. */
+Worker *serve_worker_new(const Server *server, const Channel *channel, int fd, GError **error);
+void serve_worker_free(Worker *worker);
+
+/* Answers the @size bytes of @request as the kernel sends them: trusted to have the form that their
+ * opcode wants, and nothing else. */
+void serve_worker_answer(Worker *worker, const void *request, gsize size);
