@@ -42,7 +42,7 @@ def hold(mount, files, keeper):
     names = sorted(os.path.join(r, n)[len(files):] for r, _, f in os.walk(files) for n in f)
     held = {n: os.open(mount + n, os.O_RDONLY) for n in names[::7]}
     opened = 0
-    for _ in range(5):
+    for _ in range(3):
         kill(keeper)
         for n in names:
             try:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 300
+# timeout: 600
 # fuse_passthrough: the kernel reads the store's files by itself, so that mount and store have one page
 # cache; servers that are killed leave behind what the next one needs.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
@@ -109,8 +109,8 @@ is "open files stay what they are among 5,000 others" \
 exec 7<&- 8<&-
 is "open files outlive servers, and are opened again by those that follow" \
   "$(timeout 120 python3 "$SRCDIR/test/fuse/passthrough.py" hold "$T/m" "$T/wide" "$(fuse_processes nixstore-keeper)")" \
-  "25005 opened"
-result=$(timeout 200 python3 "$SRCDIR/test/fuse/storm.py" "$T/m" "$T/wide" "${NIXSTORE_TEST_KILLS:-20}" \
+  "15003 opened"
+result=$(timeout 200 python3 "$SRCDIR/test/fuse/storm.py" "$T/m" "$T/wide" "${NIXSTORE_TEST_KILLS:-12}" \
   "$(fuse_processes nixstore-keeper)" 2>&1)
 tap_diag "$(tail -n 1 <<<"$result")"
 is "8 processes notice nothing of more deaths" "$(grep -v 'times killed$' <<<"$result")" ""
