@@ -79,6 +79,7 @@ main(int argc, char **argv)
   g_auto(Arguments) arguments = {0};
   g_autoptr(GError) error = NULL;
 
+  util_prepare_process();
   if (arguments_parse(&arguments, argc, argv, &error)) {
     if (arguments.show_version) {
       printf("nixstore-mount %s\n", PACKAGE_VERSION);

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -48,6 +49,19 @@ util_error(GError **error, NixstoreError code, const char *format, ...)
     *error = g_error_new_valist(NIXSTORE_ERROR, (int)code, format, args);
   va_end(args);
   return FALSE;
+}
+
+void
+util_prepare_process(void)
+{
+  int fd;
+
+  signal(SIGCHLD, SIG_DFL);
+  /* Not O_CLOEXEC: they are for the programs that we run too. */
+  do
+    fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  util_close_fd(&fd);
 }
 
 char *
@@ -191,7 +205,7 @@ open_for_removal(int dirfd, const char *name)
   struct stat st;
   int fd = openat(dirfd, name, flags);
 
-  if (fd < 0 && errno == EACCES && fchmodat(dirfd, name, 0700, 0) == 0)
+  if (fd < 0 && errno == EACCES && fchmodat(dirfd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
     fd = openat(dirfd, name, flags);
   if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
     fchmod(fd, (st.st_mode & 07777) | 0700);

@@ -297,6 +297,7 @@ main(int argc, char **argv)
   g_auto(Options) options = {.pass_fd = -1};
   g_autoptr(GError) error = NULL;
 
+  util_prepare_process();
   if (!options_read(&options, argc, argv, &error)) {
     g_printerr("nixstore-fuse: %s\n", error->message);
     return 2;

@@ -187,6 +187,7 @@ main_run(int argc, char **argv, GError **error)
 int
 main(int argc, char **argv)
 {
+  util_prepare_process();
   setlocale(LC_ALL, "");
   scratch_guard_signals();
   g_autoptr(GError) error = NULL;

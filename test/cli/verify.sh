@@ -36,6 +36,8 @@ found() {
 spoil 'chmod u+w rootfs/etc/shadow; echo x >>rootfs/etc/shadow; chmod 444 rootfs/etc/shadow'
 found "changed content" ""
 like "changed content: the store's word" "$SAID" 'was modified! expected hash'
+check_fails "also where the caller ignores SIGCHLD" 1 "not as recorded" \
+  env --ignore-signal=CHLD "$NIXSTORE" verify "$BAD"
 spoil 'rm rootfs/etc/shadow'
 found "a missing file" "rootfs/etc/shadow: missing, the manifest has it"
 spoil 'echo x >rootfs/etc/new; mkdir rootfs/etc/newdir; chmod 444 rootfs/etc/new; chmod 555 rootfs/etc/newdir'
