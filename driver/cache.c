@@ -33,7 +33,7 @@ cache_check_directory(int fd, const char *path, gboolean is_store, GError **erro
     return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
                       "%s belongs to user %u, neither to root nor to user %u: not trusted", path,
                       st.st_uid, geteuid());
-  if ((st.st_mode & S_IWOTH) || ((st.st_mode & S_IWGRP) && !(st.st_mode & S_ISVTX)))
+  if ((st.st_mode & S_IWOTH) || ((st.st_mode & S_IWGRP) && !(is_store && (st.st_mode & S_ISVTX))))
     return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
                       "%s may be written to by others (mode %04o): not trusted", path,
                       st.st_mode & 07777);

@@ -19,8 +19,8 @@ void cache_close (Cache *cache);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (Cache, cache_close)
 
 /* Whether the directory @fd, called @path, is owned by root or the user and others cannot change what
- * is in it. A group may where the sticky bit keeps it from what is not its own (the Nix store). With
- * @is_store whoever a user namespace cannot name counts as root: there, root is one of them. */
+ * is in it. @is_store: it is the Nix store, where a group may add to it, as the sticky bit keeps it from what is
+ * not its own; and whoever a user namespace cannot name counts as root, who is one of them there. */
 gboolean cache_check_directory (int fd, const char *path, gboolean is_store, GError **error);
 
 /* Gives the tree of an index that has to be compiled, and in *ret_prefixes what stands before the contents'

@@ -88,6 +88,11 @@ check_fails "the root of a user namespace" 1 "mode erofs needs to be root" \
   "cd '$HOME_DIR' && exec '$NIXSTORE_MOUNT' --mode=erofs -o 'lowerdir=$GOOD,$(upper userns)' '$TARGET'"
 
 # A store that others can write to.
+for d in "" /verdict /index; do
+  chmod 1775 "$CACHE$d"
+  check_fails "a cache$d that a group may add to" 1 "not trusted" mount_program -o "lowerdir=$GOOD" "$TARGET"
+  chmod 755 "$CACHE$d"
+done
 chmod 777 /nix/store
 rm -rf "$CACHE"
 check_fails "a store that others write to" 1 "not trusted" mount_program -o "lowerdir=$GOOD" "$TARGET"
