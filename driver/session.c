@@ -22,8 +22,6 @@
 #include "upper.h"
 #include "util.h"
 
-#define SESSION_MANY_LAYERS 100
-
 typedef struct {
   MountOptions *options;
   Stack *stack;
@@ -351,14 +349,14 @@ session_carry_out_auto(Session *session, GError **error)
   return FALSE;
 }
 
-/* A stack may have more layers than a process usually has descriptors: each is open up to three
- * times. */
+/* Each layer is open up to three times, and to merge one each level of its directories: more
+ * descriptors than a process usually may have. */
 static void
-session_raise_limit(const MountOptions *options)
+session_raise_limit(void)
 {
   struct rlimit limit;
 
-  if (g_strv_length(options->lowers) < SESSION_MANY_LAYERS || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
     return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
@@ -373,7 +371,7 @@ session_open(Session *session, const char *option_string, const char *target, GE
   session->options = options_parse(option_string, error);
   if (!session->options)
     return FALSE;
-  session_raise_limit(session->options);
+  session_raise_limit();
   if (session->options->upper) {
     session->upper_lock = upper_lock(session->options->upper, error);
     if (session->upper_lock < 0)

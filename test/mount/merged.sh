@@ -157,6 +157,14 @@ fi
 
 layer
 : >"$LAYER/.wh.file"
+(cd "$LAYER" && for _ in {1..300}; do mkdir d && cd d || exit; done; echo deep >file)
+check "more levels of directories than descriptors" bash -c \
+  "ulimit -S -n 100; cd '$HOME_DIR' && '$NIXSTORE_MOUNT' -o 'lowerdir=$LINK:$REF' '$TARGET'"
+is "the file in the last" "$(find "$TARGET" -name file -size -2 -exec cat {} +)" deep
+unmount_target
+
+layer
+: >"$LAYER/.wh.file"
 setfattr -n trusted.overlay.redirect -v /elsewhere "$LAYER"
 check_fails "a layer made with redirects cannot be merged" 1 "redirect_dir" \
   mount_program -o "lowerdir=$LINK:$REF" "$TARGET"
