@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # import, list and inspect with the Podman that has the storage driver nixstore built in: GC roots and
 # layers are found there too, and containers run.

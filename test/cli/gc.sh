@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # nixstore gc: every kind of leftover is made, seen, kept while it is of use, and removed.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"

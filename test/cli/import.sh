@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # nixstore import: the reference image, its GC root, what is refused, and that nothing is left.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"

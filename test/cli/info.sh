@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # nixstore info: what it says is what mounts do, and each thing that is taken away shows.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"

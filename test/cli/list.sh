@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # nixstore list and inspect, and the settings.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
@@ -39,15 +40,18 @@ is "list: a line for each name" "$(ours list | sed 1d | sed 's/  */ /g' | sort)"
     echo "localhost/$name ${id:0:12} 3.0 KiB $P"
   done | sort)"
 check "list is quick: at most four of podman's own turns" python3 - "$NIXSTORE" "$PODMAN" "$T" "$RUNROOTS" <<'END'
-import subprocess, sys, time
+import resource, subprocess, sys
 nixstore, podman, t, run = sys.argv[1:]
 where = ["--root", t + "/p/mp/root", "--runroot", run + "/mp", "--storage-driver", "overlay"]
+def spent():  # by processors: what else runs here makes no difference
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 def best(*args):
     times = []
     for _ in range(5):
-        start = time.monotonic()
+        start = spent()
         subprocess.run(args, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.monotonic() - start)
+        times.append(spent() - start)
     return min(times)
 a, b = best(nixstore, "list", *where), best(podman, *where, "images")
 print(a, b)
@@ -72,7 +76,7 @@ echo '{"version":1,"storePath":"/etc"}' >"$layer/reference.json"
 is "a bad reference: the list goes on" "$(ours list 2>/dev/null | wc -l)" 1
 like "and says what it left out" "$(ours list 2>&1 >/dev/null)" 'left out: .*reference: `narHash. is missing'
 check_fails "inspect of it" 1 'reference' ours inspect hello
-sed "s/narHash\": \"sha256:./narHash\": \"sha256:0/; s/sha256:00/sha256:10/" "$T/reference.json" >"$layer/reference.json"
+sed '/narHash/ { s/sha256:0/sha256:1/; t; s/sha256:./sha256:0/ }' "$T/reference.json" >"$layer/reference.json"
 check_fails "another NAR hash" 1 'hello refers to /nix/store/.* with the NAR hash .*, but the store has it with' ours inspect hello
 cp "$T/reference.json" "$layer/reference.json"
 

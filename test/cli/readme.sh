@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # Every example in the README: the blocks marked `sh` are run in order, line by line, as root types
 # them after `make install` and `contrib/podman/build`.
 # timeout: 900

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # Every image of the should-fail corpus is refused with one line and exit status 1, and leaves
 # nothing in the store and nothing in the temporary directory.

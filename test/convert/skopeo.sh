@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # Sources that skopeo fetches, what skopeo and Podman write, and convert --import.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
@@ -69,7 +70,7 @@ check_fails "an image that is not there" 1 'skopeo' convert "containers-storage:
 
 # ---- a registry
 if command -v docker-registry >/dev/null; then
-  port=$((20000 + RANDOM % 20000))
+  port=$(free_port)
   cat >"$T/registry.yml" <<END
 version: 0.1
 storage: {filesystem: {rootdirectory: $T/registry}}

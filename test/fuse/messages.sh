@@ -8,10 +8,11 @@ fuse_need
 ulimit -n 4096
 
 # none DESCRIPTION COMMAND...: the command, run a second time, sends no request.  What else runs on
-# the machine may have had caches dropped in between, hence the tries.
+# the machine may have had caches dropped in between, for some seconds, hence the tries.
 none() {
   local desc=$1 before sent i; shift
-  for i in {1..8}; do
+  for i in {1..12}; do
+    [ "$i" -lt 4 ] || sleep 1
     "$@" >/dev/null 2>&1
     before=$(fuse_count "$T/m")
     "$@" >/dev/null 2>&1

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # One image, every mode that this host has: the same tree, the same errors, the same permissions, as
 # in a stock overlay of the files themselves. NIXSTORE_TEST_IMAGES: the test images whose listings are

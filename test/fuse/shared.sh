@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 300
 # nixstore-mount in mode fuse: what mode erofs shows, one server for all mounts of an image, and
 # nothing left after the last.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # A server that is killed is replaced, and nobody notices. NIXSTORE_TEST_KILLS: how many times (40).
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

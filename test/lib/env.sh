@@ -42,6 +42,12 @@ NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
 RUNROOTS=/run/testing-nixstore
 LISTING=${LISTING:-$BUILDDIR/test/lib/listing}
 
+# own_directory DIR MODE: a directory of the test's own in its place.
+own_directory() {
+  mkdir -p "$T/var$1" "$1" && chmod "$2" "$T/var$1" && mount --bind "$T/var$1" "$1" ||
+    tap_bail "cannot mount on $1"
+}
+
 podman_setup() {
   tap_private_mounts
   tap_need podman
@@ -60,10 +66,14 @@ podman_setup() {
   # Podman's cache of blobs, and what libpod keeps in /run, are our own too.
   local d
   for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc "$RUNROOTS"; do
-    mkdir -p "$T/var$d"
-    [ -d "$d" ] || mkdir -p "$d"
-    mount --bind "$T/var$d" "$d" || tap_bail "cannot mount on $d"
+    own_directory "$d" 755
   done
+  # And what nixstore keeps in common places: other tests make and remove things there.
+  own_directory /run/nixstore 700
+  case :$SRCDIR:$BUILDDIR:$CACHEDIR:$PODMAN_NIXSTORE in
+    *:/tmp/*) ;; # what is tested lies there
+    *) own_directory /tmp 1777 ;;
+  esac
   mkdir -p "$T/p" "$T/home" "$T/cache"
   export HOME=$T/home NIXSTORE_CACHE=$T/cache
   tap_on_exit podman_teardown

@@ -2,7 +2,8 @@
 # Image paths made by hand, right and wrong ones: what the tools must read or
 # refuse does not depend on what `nixstore convert` can write.
 
-# handmade_stage DIR: a small image path in DIR, not in a store yet.
+# handmade_stage DIR: a small image path in DIR, not in a store yet. It is this test's alone: what
+# another test's processes have in use, Nix would not collect.
 handmade_stage() {
   local d=$1
   mkdir -p "$d/rootfs/bin" "$d/rootfs/etc"
@@ -26,8 +27,9 @@ handmade_stage() {
 MTREE
   mkdir "$d/rootfs/dev"
   cat >"$d/config.json" <<'JSON'
-{"architecture":"amd64","os":"linux","created":"2020-09-13T12:26:40Z","config":{"Env":["PATH=/bin"],"Entrypoint":["/bin/hello"],"Cmd":["world"],"User":"1000:1000","WorkingDir":"/etc","ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"}},"rootfs":{"type":"layers","diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000001","sha256:0000000000000000000000000000000000000000000000000000000000000002"]},"history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true},{"created_by":"two"}]}
+{"author":"AUTHOR","architecture":"amd64","os":"linux","created":"2020-09-13T12:26:40Z","config":{"Env":["PATH=/bin"],"Entrypoint":["/bin/hello"],"Cmd":["world"],"User":"1000:1000","WorkingDir":"/etc","ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"}},"rootfs":{"type":"layers","diff_ids":["sha256:0000000000000000000000000000000000000000000000000000000000000001","sha256:0000000000000000000000000000000000000000000000000000000000000002"]},"history":[{"created_by":"one"},{"created_by":"ENV","empty_layer":true},{"created_by":"two"}]}
 JSON
+  sed -i "s/AUTHOR/$NIXSTORE_TEST_ID/" "$d/config.json"
   handmade_seal "$d"
 }
 

@@ -4,7 +4,8 @@
 # first.  The user exists in the test's mount namespace alone.
 
 ROOTLESS_USER=nixstore-test
-ROOTLESS_UID=30077
+# No other test's, whose processes are ended at its end.
+ROOTLESS_UID=$((10000000 + $$))
 ROOTLESS_SUBIDS=700000:65536
 
 # rootless_bind FILE: a copy of FILE in its place, to be changed.

@@ -149,6 +149,9 @@ tap_need_file() {
 
 # ---------------------------------------------------------- environment -----
 
+# free_port: of 127.0.0.1, one that nobody has.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # Goes on in a mount namespace of the test's own, private all the way down:
 # whatever is mounted there ends with the last process of the test, and can
 # not appear on the machine.  Call it before anything else is set up.

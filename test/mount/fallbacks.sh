@@ -98,9 +98,9 @@ if [ -e /dev/loop-control ]; then
   NIXSTORE_CACHE=$T/memory/cache \
     check "a cache in memory" mount_program -o "lowerdir=$REF,$(upper memory)" "$TARGET"
   is "its content" "$(cat "$TARGET/etc/shadow")" "shadow of one"
-  is "through a loop device" "$(losetup -a | grep -c "memory\|$NIXSTORE_TEST_ID\|deleted")" 1
+  is "through a loop device" "$(loops)" 1
   unmount_target
-  is "which goes with the mount" "$(losetup -a | grep -c "memory\|$NIXSTORE_TEST_ID\|deleted")" 0
+  is "which goes with the mount" "$(loops)" 0
 fi
 umount "$T/memory"
 

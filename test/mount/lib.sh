@@ -37,10 +37,11 @@ layer() {
 digest() { printf 'sha256:%s' "$(sha256sum "$1" | cut -d' ' -f1)"; }
 
 # image_path NAME: puts $T/image/NAME, which holds rootfs/ and ownership.mtree, into the store as an
-# image path; $STORE_PATH, $NAR_HASH, $MANIFEST.
+# image path, which is this test's alone: what another test's processes have in use, Nix would not
+# collect; $STORE_PATH, $NAR_HASH, $MANIFEST.
 image_path() {
   local dir=$T/image/$1
-  [ -e "$dir/config.json" ] || printf '{"architecture":"amd64","os":"linux","name":"%s"}' "$1" >"$dir/config.json"
+  [ -e "$dir/config.json" ] || printf '{"architecture":"amd64","os":"linux","name":"%s"}' "$1 of $NIXSTORE_TEST_ID" >"$dir/config.json"
   MANIFEST=$(digest "$dir/ownership.mtree")
   printf '{"version":1,"configDigest":"%s","manifestDigest":"%s"}\n' \
     "$(digest "$dir/config.json")" "$MANIFEST" >"$dir/image.json"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do: the next
 # start works, and at the end nothing is left.

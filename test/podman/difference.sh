@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # After the same changes in a container, `podman diff` and the layer made by
 # `podman commit` are those of the stock overlay driver. With stock Podman and

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # What is the storage driver's own: its options, ID mappings without copies,
 # images of an additional store, and errors that say what is wrong.

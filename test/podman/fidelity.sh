@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 1500
 # Fidelity: the whole file system of a container, listed from inside, is what
 # stock Podman makes of the same image.
@@ -32,6 +33,7 @@
 # are xattrs with an empty value: Podman 4.3 drops them, 5.4 keeps them.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
+. "$TESTLIB/stock.sh"
 
 tap_need python3 nix-store
 tap_need_file "$LISTING" "$NIXSTORE" "$NIXSTORE_MOUNT"
@@ -42,41 +44,25 @@ podman_ways
 images=${FIDELITY_IMAGES:-nasty nasty-dirs nasty-links nasty-order nasty-redo-dir nasty-trusted
   nasty-global nasty-deep empty many-layers debian-base debian-app}
 
-# listing PODMAN-FUNCTION IMAGE FILE: taken inside a container that may read
-# every xattr.
-listing() {
-  "$1" run --rm --network=none --cap-add SYS_ADMIN,DAC_READ_SEARCH \
-    -v "$LISTING:/.listing:ro" "$2" /.listing >"$3"
-}
-
-# stock DRIVER SOURCE FILE: loads, lists, removes; fails where Podman can't.
-stock() {
-  local id
-  id=$("podman_$1" pull -q "$2" 2>"$3.err" | tail -n 1) && [ -n "$id" ] || return 1
-  listing "podman_$1" "$id" "$3"
-  "podman_$1" rmi -f "$id" >/dev/null
-}
-
 # ours WAY NAME SOURCE FILE
 ours() {
   local path
   path=$("$NIXSTORE" convert "$3" --name "$2") &&
     nixstore_for "$1" import "$path" --name "localhost/$2:latest" >/dev/null &&
-    listing "podman_$1" "localhost/$2:latest" "$4" &&
+    container_listing "podman_$1" "localhost/$2:latest" "$4" &&
     "podman_$1" rmi "localhost/$2:latest" >/dev/null
 }
 
 judge() {
-  local name=$1 source dir=$T/l/$1 start
+  local name=$1 source dir=$T/l/$1
   mkdir -p "$dir"
   source=$(image "$name") || { tap_not_ok "$name: the image can be made"; return; }
-  start=$(date +%s)
-  stock vfs "$source" "$dir/vfs" || { tap_not_ok "$name: stock vfs can load it" "$(cat "$dir/vfs.err")"; return; }
-  stock overlay "$source" "$dir/overlay" || rm -f "$dir/overlay"
+  stock_listing_kept vfs "$source" "$dir/vfs" || { tap_not_ok "$name: stock vfs can load it" "$(cat "$dir/vfs.err")"; return; }
+  stock_listing_kept overlay "$source" "$dir/overlay" || rm -f "$dir/overlay"
   for way in $WAYS; do
     if check "$name: $way runs it" ours "$way" "$name" "$source" "$dir/$way"; then
       check "$name: $way shows what stock Podman shows" \
-        "$TESTLIB/compare-listings" --start "$start" "$dir/vfs" "$dir/overlay" "$dir/$way"
+        "$TESTLIB/compare-listings" --start "$(cat "$dir/vfs.start")" "$dir/vfs" "$dir/overlay" "$dir/$way"
     fi
   done
   [ -n "${NIXSTORE_TEST_KEEP-}" ] || rm -rf "$dir"
@@ -92,7 +78,7 @@ if path=$("$NIXSTORE" convert "$source" --name nasty-overlay 2>"$T/refusal"); th
   for way in $WAYS; do
     check "nasty-overlay: $way imports it" \
       nixstore_for "$way" import "$path" --name localhost/nasty-overlay:latest
-    check "nasty-overlay: $way lists it" listing "podman_$way" localhost/nasty-overlay:latest "$T/l.$way"
+    check "nasty-overlay: $way lists it" container_listing "podman_$way" localhost/nasty-overlay:latest "$T/l.$way"
     is "nasty-overlay: $way obeys no mark" "$(sed -nE 's,^(/(d|e|d/[^ ]*|e/[^ ]*|gone|(user|trusted)-[^ ]*)) .* size=([^ ]*) .*,\1 \4,p' "$T/l.$way")" \
       "$(printf '%s\n' '/d -' '/d/secret 24' '/e -' '/e/f 1' '/trusted-redirect 0' '/trusted-whiteout 0' \
         '/user-redirect 0' '/user-whiteout 0')"

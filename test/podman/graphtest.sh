@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 400
 # The storage driver for Podman against containers/storage's own tests of a
 # driver (with ordinary layers), and against its own unit tests in

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # Every verb of issue and README on an image out of the Nix store, with the driver and with stock
 # Podman and nixstore-mount: what it shows is right, and nothing is left of it. Then: containers
 # that are killed, and what the garbage collector may take.
@@ -11,7 +12,8 @@ nix_private
 podman_setup
 podman_ways
 source=$(image debian-base) || tap_skip_all "debian-base cannot be made here"
-path=$("$NIXSTORE" convert "$source" --name base) || tap_bail "convert failed"
+# Nix looks for paths in use in all processes of the machine: hence a path of our own.
+path=$("$NIXSTORE" convert "$source" --name "lifecycle-${T##*.}") || tap_bail "convert failed"
 
 # A layer above the image, and one above that: deletions, an opaque directory, a file over a directory.
 mkdir "$T/build"
@@ -130,7 +132,7 @@ collect() { nix-store --gc >"$T/gc.log" 2>&1; }
 for way in $WAYS; do
   try "$way" info >/dev/null 2>&1 # what Podman makes once for a storage is not ours
   leak_mark
-  is "$way: the same path as ever" "$("$NIXSTORE" convert "$source" --name base)" "$path"
+  is "$way: the same path as ever" "$("$NIXSTORE" convert "$source" --name "lifecycle-${T##*.}")" "$path"
   verbs "$way"
   kills "$way"
   collect

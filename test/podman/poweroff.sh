@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # The power goes off while a container starts and while an image is imported: when the
 # disk is mounted again the next start works.  The disk is an ext4 that is shut down

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 300
 # A reference image goes through a registry to another host: some 10 kB are sent. There
 # it runs if the path is in the host's store, is fetched from Nix's substituters if that
@@ -13,8 +14,6 @@ podman_setup
 podman_ways
 source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
 path=$("$NIXSTORE" convert "$source" --name "registry-${T##*.}") || tap_bail "convert failed"
-
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # Nix looks for paths in use in all processes of the machine: hence a path of our own.
 

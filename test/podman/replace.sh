@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 300
 # nixstore convert --replace: an ordinary image becomes Nix-backed under its names. Its
 # containers notice nothing, prune frees it, and what interrupts it changes nothing.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # Rootless: an ordinary user's Podman, with the driver and with nixstore-mount, on a Nix store that
 # belongs to root and is reached through nix-daemon.
 # timeout: 600

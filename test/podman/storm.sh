@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 900
 # Containers started and killed by the dozen, images imported and removed and everything
 # pruned meanwhile, the store collected: no error that stock overlay does not give, nothing

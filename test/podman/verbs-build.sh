@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # Builds beside stock overlay: stages, squashing, the cache, mounts of RUN, all that
 # a Containerfile may say, and commit with its options.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # Containers beside stock overlay: run with every kind of file system option,
 # volumes, secrets, an init, and the verbs of a container's life.

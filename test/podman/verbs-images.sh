@@ -1,4 +1,5 @@
 #!/bin/bash
+# parallel: yes
 # timeout: 600
 # Images beside stock overlay: names, history, archives in all formats, import and
 # export, removal and pruning, manifests, mounts.
