@@ -8,20 +8,11 @@ ROOTLESS_USER=nixstore-test
 ROOTLESS_UID=$((10000000 + $$))
 ROOTLESS_SUBIDS=700000:65536
 
-# rootless_bind FILE: a copy of FILE in its place, to be changed.
-rootless_bind() {
-  local copy=$T/etc/${1##*/}
-  mkdir -p "$T/etc"
-  cp -p "$1" "$copy" && mount --bind "$copy" "$1" || tap_bail "cannot mount on $1"
-}
-
 rootless_setup() {
-  local f
   tap_need newuidmap newgidmap setpriv nix-daemon runc
-  for f in passwd group shadow subuid subgid; do
-    [ -e "/etc/$f" ] || : >"/etc/$f"
-    rootless_bind "/etc/$f"
-  done
+  # The whole directory: where a file of it was mounted on alone the kernel takes the mount away as
+  # soon as somebody on the machine (a package, useradd) renames a new one to its name.
+  cp -a /etc "$T/etc" && mount --bind "$T/etc" /etc || tap_bail "cannot mount on /etc"
   RHOME=$T/user
   mkdir -m 700 "$RHOME"
   echo "$ROOTLESS_USER:x:$ROOTLESS_UID:$ROOTLESS_UID::$RHOME:/bin/sh" >>/etc/passwd

@@ -157,7 +157,7 @@ overlaydirs_of() { find "$RHOME/p/$1" -path '*/nixstore-overlaydir/*' -prune -pr
 
 await_overlaydirs() { # WAY NUMBER
   local i
-  for i in {1..300}; do
+  for i in {1..1500}; do
     [ "$(overlaydirs_of "$1" | wc -l)" != "$2" ] || return 0
     sleep 0.2
   done
