@@ -205,11 +205,15 @@ P=$(handmade_add "$T/hello")
 # ---- Nix collects garbage at the same time: an image that is imported keeps its path; one whose path went
 # first is not imported.
 imported=0 refused=0 wrong=
-# delay: seconds from the start of the import to that of the collection, or the other way round.
-for delay in 0 0.01 0.02 0.05 0.1 0.2 -0.005 -0.01 -0.02 -0.03 -0.05 -0.3; do
+# delay: seconds from the start of the import to that of the collection, or the other way round; once the
+# collection is waited for.
+for delay in 0 0.01 0.02 0.05 0.1 0.2 -0.005 -0.01 -0.02 -0.03 -0.05 before; do
   P=$(handmade_add "$T/hello")
-  { case $delay in -*) ;; *) sleep $delay ;; esac; nix-store --gc; } >/dev/null 2>&1 &
-  case $delay in -*) sleep ${delay#-} ;; esac
+  { case $delay in -* | before) ;; *) sleep $delay ;; esac; nix-store --gc; } >/dev/null 2>&1 &
+  case $delay in
+    -*) sleep ${delay#-} ;;
+    before) wait ;;
+  esac
   if import -q "$P" >"$T/out" 2>&1; then
     imported=$((imported + 1))
     wait
