@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # nixstore doctor: the host is broken in each way that it knows, it says so, and is content after what
 # it advises was done.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

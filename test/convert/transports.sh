@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # However an image is transported and compressed, it is the same path; its name comes from what the
 # source calls it; its parts are what they should be.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

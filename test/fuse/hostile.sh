@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 300
+# timeout: 900
 # Broken indexes, as the corpus of the index reader has them: refused, or served with errors, by a
 # server that lives on. Built with --enable-sanitizers, this looks for reads beyond the index, too.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 600
+# timeout: 1200
 # fuse_passthrough: the kernel reads the store's files by itself, so that mount and store have one page
 # cache; servers that are killed leave behind what the next one needs.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

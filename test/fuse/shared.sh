@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 300
+# timeout: 900
 # nixstore-mount in mode fuse: what mode erofs shows, one server for all mounts of an image, and
 # nothing left after the last.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

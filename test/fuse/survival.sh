@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # A server that is killed is replaced, and nobody notices. NIXSTORE_TEST_KILLS: how many times (40).
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 # shellcheck source=lib.sh

@@ -4,7 +4,7 @@
 #
 #   #!/bin/bash
 #   # parallel: yes            (may run beside other tests; default no)
-#   # timeout: 600             (seconds; default 300)
+#   # timeout: 600             (seconds; default 900)
 #   . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 #
 #   tap_need nix-store         # otherwise the whole file is skipped

@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do: the next
 # start works, and at the end nothing is left.
 # NIXSTORE_CRASH_ROUNDS: rounds for each way (16); NIXSTORE_CRASH_SEED.

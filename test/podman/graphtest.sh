@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 400
+# timeout: 1500
 # The storage driver for Podman against containers/storage's own tests of a
 # driver (with ordinary layers), and against its own unit tests in
 # contrib/podman/nixstore. Each Go test is a TAP point.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # The power goes off while a container starts and while an image is imported: when the
 # disk is mounted again the next start works.  The disk is an ext4 that is shut down
 # without its journal flushed, as the file systems' own tests do it: what was not synced is

@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 300
+# timeout: 900
 # A reference image goes through a registry to another host: some 10 kB are sent. There
 # it runs if the path is in the host's store, is fetched from Nix's substituters if that
 # is allowed, and otherwise fails with a line that names the path.

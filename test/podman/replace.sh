@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 300
+# timeout: 900
 # nixstore convert --replace: an ordinary image becomes Nix-backed under its names. Its
 # containers notice nothing, prune frees it, and what interrupts it changes nothing.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

@@ -2,7 +2,7 @@
 # parallel: yes
 # Rootless: an ordinary user's Podman, with the driver and with nixstore-mount, on a Nix store that
 # belongs to root and is reached through nix-daemon.
-# timeout: 600
+# timeout: 1200
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$TESTLIB/rootless.sh"

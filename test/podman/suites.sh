@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 900
+# timeout: 1800
 # A few of Podman's own system tests on the ways into nixstore, with ordinary images and with images in
 # the Nix store: what passes on stock overlay passes here (contrib/ci/suites runs all of them). Each test and
 # way is a point. SUITES names others, as contrib/ci/suites takes them.

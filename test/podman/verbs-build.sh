@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # Builds beside stock overlay: stages, squashing, the cache, mounts of RUN, all that
 # a Containerfile may say, and commit with its options.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

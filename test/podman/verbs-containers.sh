@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # Containers beside stock overlay: run with every kind of file system option,
 # volumes, secrets, an init, and the verbs of a container's life.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # parallel: yes
-# timeout: 600
+# timeout: 1200
 # Podman as a system beside stock overlay: user namespaces, pods, kube, units for
 # systemd, auto-update, the REST service with real clients, and the verbs of `podman
 # system`.
