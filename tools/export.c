@@ -109,13 +109,8 @@ export_to_stdout(const ExportImage *image, const ExportKind *kind, GError **erro
 {
   if (isatty(STDOUT_FILENO))
     return command_error_usage(error, "standard output is a terminal: send the archive elsewhere");
-  g_autoptr(Scratch) scratch = scratch_new(error);
-  if (!scratch)
-    return FALSE;
-  autofd int fd = openat(scratch->fd, "archive", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0)
-    return util_error_errno(error, "write %s/archive", scratch->path);
-  return kind->write(image, fd, scratch->path, error) && copy_to_stdout(fd, error);
+  autofd int fd = scratch_open_file(error);
+  return fd >= 0 && kind->write(image, fd, "a temporary file", error) && copy_to_stdout(fd, error);
 }
 
 static gboolean

@@ -100,7 +100,8 @@ print_options(const GOptionEntry *entry)
 static void
 command_print_help(const Command *command)
 {
-  printf("Usage: nixstore %s [OPTION...] %s\n\n%s\n\nOptions:\n", command->name, command->arguments,
+  printf("Usage: nixstore %s [OPTION...]%s%s\n\n%s\n\nOptions:\n", command->name,
+         *command->arguments ? " " : "", command->arguments,
          command->description ? command->description : command->summary);
   print_options(command->options);
   print_options(common_options);
@@ -198,7 +199,6 @@ main(int argc, char **argv)
     util_error_errno(&error, "write standard output");
     ok = FALSE;
   }
-  int status = ok ? COMMAND_OK : fail(command, error);
   scratch_finish();
-  return status;
+  return ok ? COMMAND_OK : fail(command, error);
 }

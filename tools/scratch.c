@@ -33,6 +33,17 @@ guarded_set(sigset_t *set)
     sigaddset(set, guarded_signals[i]);
 }
 
+/* Whoever writes to a pipe that nobody reads shall come to its end and tidy up. The signal then
+ * waits for scratch_finish(). */
+static void
+mask_pipe_signal(int how)
+{
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  pthread_sigmask(how, &set, NULL);
+}
+
 static void
 wait_for_good(void)
 {
@@ -311,6 +322,7 @@ scratch_guard_signals(void)
       sigdelset(&set, guarded_signals[i]);
   }
   pthread_sigmask(SIG_BLOCK, &set, NULL);
+  mask_pipe_signal(SIG_BLOCK);
   g_thread_unref(g_thread_new("signals", signal_thread, NULL));
 }
 
@@ -319,6 +331,7 @@ scratch_child_setup(void *unused)
 {
   sigset_t set;
   guarded_set(&set);
+  sigaddset(&set, SIGPIPE);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
@@ -331,4 +344,5 @@ scratch_finish(void)
   g_mutex_unlock(&scratch_lock);
   if (dying)
     wait_for_good();
+  mask_pipe_signal(SIG_UNBLOCK);
 }

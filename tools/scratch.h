@@ -42,7 +42,7 @@ Scratch *scratch_new_beside(const char *destination, gboolean directory, GError 
 gboolean scratch_commit(Scratch *scratch, const char *destination, GError **error);
 
 /* From here on SIGINT, SIGTERM and SIGHUP remove every scratch directory there is and then end the
- * process as the signal would have. Called once, by main(), before there are threads. Children that
+ * process as the signal would have; SIGPIPE waits for scratch_finish(). Called once, by main(), before there are threads. Children that
  * are started without store.h's or podman.h's functions must unblock these signals themselves
  * (scratch_child_setup() is a GSpawnChildSetupFunc that does). */
 void scratch_guard_signals(void);
@@ -55,5 +55,6 @@ void scratch_release_signals(void);
 /* For g_spawn_*(): unblocks the guarded signals and has the kernel end the child with us. */
 void scratch_child_setup(void *unused);
 
-/* Called by main() before it exits: waits for good if a signal is being dealt with. */
+/* Called by main() when the work is done or has failed, before it says so: does not return if the
+ * process is to end by a signal. */
 void scratch_finish(void);

@@ -82,6 +82,11 @@ check_fails "a directory that is full" 1 'not an empty directory' export_to oci:
 check_fails "a device" 1 'no regular file' export_to oci-archive:/dev/full
 check_fails "standard output full" 1 'write standard output: No space' \
   bash -c "sh -c \"'$NIXSTORE' export '$P' oci-archive:- 2>&3 >/dev/full\" 3>&2"
+# The other end of the pipe is closed before anything is written.
+# The other end of the pipe is closed before anything is written.
+is "a pipe that nobody reads ends it without a word" \
+  "$(bash -c 'exec 5> >(:); wait $!; exec "$0" export "$1" oci-archive:- >&5' "$NIXSTORE" "$P" 2>&1; echo $?)" 141
+is "and leaves nothing" "$(ls -A "$TMPDIR")" ""
 check_fails "no image path" 1 'is not in the Nix store' "$NIXSTORE" export /etc oci-archive:x
 mkdir small
 mount -t tmpfs -o size=8k none small

@@ -103,6 +103,16 @@ check_fails "-- ends the options" 1 '^nixstore: --json is not in' "$NIXSTORE" ve
 check_fails "a full disk under standard output" 1 'write standard output: No space' \
   bash -c "exec '$NIXSTORE' --help >/dev/full"
 
+# Without them what is opened next would be standard output, and get what is printed.
+cat >"$T/podman" <<'END'
+#!/bin/sh
+for n in 0 1 2; do readlink /proc/$PPID/fd/$n; done >"$T/descriptors"
+END
+chmod +x "$T/podman"
+T=$T "$NIXSTORE" list --podman "$T/podman" <&- >&- 2>&-
+is "standard input, output and error stay what they are, also closed" \
+  "$(cat "$T/descriptors")" "$(printf '/dev/null\n%.0s' 1 2 3)"
+
 # Completion, in a bash of its own.
 complete_line() {
   bash -c '
