@@ -57,4 +57,25 @@ for n in {1..8}; do
   unmount_target
 done >"$T/filesystems"
 is "an upper is mounted once" "$(sort "$T/filesystems" | uniq -c | xargs)" "8 1"
+
+# Root, but not the host's, though its ids look as if it were.
+if unshare --user --mount true 2>/dev/null; then
+  cat >"$T/inside" <<END
+until grep -q . /proc/self/gid_map; do sleep 0.05; done
+exec setpriv --reuid 0 --regid 0 --clear-groups sh -c '
+  cd "$HOME_DIR" && "$NIXSTORE_MOUNT" -o "lowerdir=$below_link,$(upper identity)" "$TARGET" &&
+  rm -r "$TARGET/opaque" && mkdir "$TARGET/opaque" && ls -A "$TARGET/opaque" && umount "$TARGET" && echo well'
+END
+  NIXSTORE_CACHE=$T/cache-inside unshare --user --mount sh "$T/inside" >"$T/said" 2>&1 &
+  inside=$!
+  for _ in {1..100}; do
+    [ "$(readlink "/proc/$inside/ns/user")" = "$(readlink /proc/self/ns/user)" ] || break
+    sleep 0.05
+  done
+  for map in uid_map gid_map; do echo 0 0 4294967295 >"/proc/$inside/$map"; done
+  wait "$inside"
+  is "in a user namespace with every id as it is" "$(cat "$T/said")" well
+else
+  tap_skip "in a user namespace with every id as it is" "no user namespaces"
+fi
 tap_done
