@@ -6,6 +6,12 @@
 # shellcheck source=machine.sh
 . "$TESTLIB/machine.sh"
 
+# own_directory DIR MODE: a directory of the test's own in its place.
+own_directory() {
+  mkdir -p "$T/var$1" "$1" && chmod "$2" "$T/var$1" && mount --bind "$T/var$1" "$1" ||
+    tap_bail "cannot mount on $1"
+}
+
 # ------------------------------------------------------------------- Nix ----
 
 # An empty store on /nix, in $T/nix on the disk ("disk", the default: EROFS on
@@ -14,6 +20,12 @@
 nix_private() {
   tap_private_mounts
   tap_need nix-store
+  # Of common places too: other tests make and remove things of nixstore's there.
+  own_directory /run/nixstore 700
+  case :$SRCDIR:$BUILDDIR:$CACHEDIR:$PODMAN_NIXSTORE:$T in
+    *:/tmp/*) ;; # what is tested lies there
+    *) own_directory /tmp 1777 ;;
+  esac
   mkdir -p /nix
   mkdir -p "$T/nix" "$T/nix-conf" "$T/home"
   if [ "${1:-disk}" = tmpfs ]; then
@@ -42,12 +54,6 @@ NIXSTORE_MOUNT=${NIXSTORE_MOUNT:-$BUILDDIR/nixstore-mount}
 RUNROOTS=/run/testing-nixstore
 LISTING=${LISTING:-$BUILDDIR/test/lib/listing}
 
-# own_directory DIR MODE: a directory of the test's own in its place.
-own_directory() {
-  mkdir -p "$T/var$1" "$1" && chmod "$2" "$T/var$1" && mount --bind "$T/var$1" "$1" ||
-    tap_bail "cannot mount on $1"
-}
-
 podman_setup() {
   tap_private_mounts
   tap_need podman
@@ -68,12 +74,6 @@ podman_setup() {
   for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc "$RUNROOTS"; do
     own_directory "$d" 755
   done
-  # And what nixstore keeps in common places: other tests make and remove things there.
-  own_directory /run/nixstore 700
-  case :$SRCDIR:$BUILDDIR:$CACHEDIR:$PODMAN_NIXSTORE in
-    *:/tmp/*) ;; # what is tested lies there
-    *) own_directory /tmp 1777 ;;
-  esac
   mkdir -p "$T/p" "$T/home" "$T/cache"
   export HOME=$T/home NIXSTORE_CACHE=$T/cache
   tap_on_exit podman_teardown
