@@ -42,6 +42,6 @@ stock_key() {
   [ -f "$archive" ] || return
   {
     echo "$1 $(uname -r) $(stat -f -c %T "$T")"
-    sha256sum "$archive" "$LISTING" "$PODMAN" "$(command -v runc)" | cut -d ' ' -f 1
+    sha256sum "$archive" "$TESTLIB/listing.c" "$PODMAN" "$(command -v runc)" | cut -d ' ' -f 1
   } | sha256sum | cut -c 1-24
 }
