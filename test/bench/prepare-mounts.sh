@@ -75,7 +75,7 @@ prepare_messages() {
   local index
   bench_reference
   bench_mount fuse compiled "" # the index
-  index=$(echo "$NIXSTORE_CACHE"/index/*.erofs)
+  index=$(find "$NIXSTORE_CACHE/index" -name "*.erofs" | head -n 1) # of the only image
   export BENCH_COUNTED=$T/m/counted BENCH_COUNTED_UPPER=$T/m/counted-upper
   mkdir -p "$BENCH_COUNTED"
   "$BUILDDIR/nixstore-fuse" --index="$index" --data="$BENCH_PATH/rootfs" --counters="$BENCH_COUNTED.count" "$BENCH_COUNTED"

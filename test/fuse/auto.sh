@@ -77,6 +77,11 @@ shows_mapped here "$best"
 if [ $best = fuse ]; then
   is "mode erofs has one line to say" "$(grep -c . "$T/err")" 1
   tap_diag <"$T/err"
+  check "mode bind" mount_program --mode=bind -o "lowerdir=$MIDDLE:$REF,$(upper bind),$map" "$TARGET"
+  is "mode bind: ids" "$(cd "$TARGET" && stat -c %u:%g etc/shadow middle | paste -sd ' ')" "100000:200000 100007:200007"
+  echo more >>"$TARGET/etc/shadow"
+  is "mode bind: the store is not written to" "$(cat "$STORE_PATH/rootfs/etc/shadow")" "shadow of one"
+  unmount_target
   tap_done
 fi
 

@@ -40,14 +40,16 @@ is "and shows it" "$(stat -c '%s %a' "$T/o/1/10" "$T/o/2/hard" | paste -sd ' '; 
 umount "$T/o"
 
 # Someone reads all the while.
-(for _ in {1..40}; do echo 3 >/proc/sys/vm/drop_caches; cat "$T"/m/*/* 2>/dev/null | sha256sum; done) >"$T/sums" &
+(until [ -e "$T/enough" ]; do echo 3 >/proc/sys/vm/drop_caches; cat "$T"/m/*/* 2>/dev/null | sha256sum; done) >"$T/sums" &
 reader=$!
 for _ in {1..4}; do sleep 0.3; kill -9 $(fuse_processes nixstore-fuse) 2>/dev/null; done
+sleep 0.3
+touch "$T/enough"
 for i in {1..600}; do kill -0 $reader 2>/dev/null || break; sleep 0.1; done
 [ "$i" -lt 600 ] && tap_ok "who reads while servers are killed does not hang" ||
   tap_not_ok "who reads while servers are killed does not hang"
 wait $reader
-tap_diag "readings that came through: $(grep -c "$(cat "$T"/src/*/* | sha256sum)" "$T/sums") of 40"
+tap_diag "readings that came through: $(grep -c "$(cat "$T"/src/*/* | sha256sum)" "$T/sums") of $(wc -l <"$T/sums")"
 if [ "$(printf '6.9\n%s\n' "$(uname -r)" | sort -V | head -n 1)" = 6.9 ]; then
   is "and notices nothing" "$(sort -u "$T/sums")" "$(cat "$T"/src/*/* | sha256sum)"
 else
