@@ -15,7 +15,7 @@ set_diff_ids(Source *source, json_t *config, GError **error)
   const char *type = json_get_string(rootfs, "type");
   gsize i;
 
-  if (g_strcmp0(type, "layers") != 0)
+  if (type != NULL && strcmp(type, "layers") != 0)
     return util_error(error, NIXSTORE_ERROR_INVALID, "its rootfs is not of the type `layers'");
   /* Go writes an empty list as null. */
   if (json_array_size(diff_ids) != source->layers->len)
@@ -33,23 +33,6 @@ set_diff_ids(Source *source, json_t *config, GError **error)
     blob->diff_id = g_strdup(text);
   }
   return TRUE;
-}
-
-/* The history may be left out, but what there is must tell of as many layers. */
-static gboolean
-check_history(const Source *source, json_t *config, GError **error)
-{
-  json_t *history = json_object_get(config, "history"), *step;
-  gsize i, layers = 0;
-
-  if (json_array_size(history) == 0)
-    return TRUE;
-  json_array_foreach(history, i, step) layers +=
-      json_is_true(json_object_get(step, "empty_layer")) ? 0 : 1;
-  return layers == source->layers->len ||
-         util_error(error, NIXSTORE_ERROR_INVALID,
-                    "its history tells of %" G_GSIZE_FORMAT " layers, the manifest of %u", layers,
-                    source->layers->len);
 }
 
 static gboolean
@@ -76,8 +59,7 @@ source_check_config(Source *source, const SourceOptions *options, GError **error
     g_prefix_error(error, "the config: ");
     return FALSE;
   }
-  ok = set_diff_ids(source, config, error) && check_history(source, config, error) &&
-       check_platform(config, options, error);
+  ok = set_diff_ids(source, config, error) && check_platform(config, options, error);
   if (!ok)
     g_prefix_error(error, "the config: ");
   json_decref(config);

@@ -62,6 +62,19 @@ os.rename(dest + "/" + digest, dest + "/manifest.json")
 END
 is "dir:" "$(convert "dir:$dir/dir" --name nasty)" "$want"
 
+# Some builders get the history wrong, and stock Podman does not mind.
+"$SRCDIR/test/images/make-image" --layers empty | python3 -c '
+import sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import ociimage
+layers = sys.stdin.read().split()
+ociimage.Image("x", layers, history=["one"]).write(sys.argv[2] + "/few", "oci", "gzip")
+ociimage.Image("x", layers, history=["one"] * 9).write(sys.argv[2] + "/many", "oci", "gzip")
+' "$SRCDIR/test/images" "$dir"
+check "a history of fewer layers than there are" convert "oci:$dir/few" --name few
+check "a history of more" convert "oci:$dir/many" --name many
+
 # ---- names
 name_of() { convert "$@" | sed -E 's,/nix/store/.{32}-,,'; }
 small=$(image empty oci)
