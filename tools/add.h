@@ -4,10 +4,14 @@
  */
 #pragma once
 
-#include "nix-worker.h"
 #include "stage.h"
 
-/* Adds @image; returns its store path. *ret_worker is what holds the path against a garbage
- * collection until it is closed, or NULL where Nix cannot be had to (then a collection at the wrong
- * moment takes it). The tree's inodes' marks are changed. */
-char *add_image(const StagedImage *image, NixWorker **ret_worker, GError **error);
+/* What keeps an added path from a garbage collection until it has a root of its own. */
+typedef struct AddHold AddHold;
+
+/* Lets the path go; takes NULL. */
+void add_hold_free(AddHold *hold);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddHold, add_hold_free)
+
+/* Adds @image; returns its store path, which *ret_hold holds. The tree's inodes' marks are changed. */
+char *add_image(const StagedImage *image, AddHold **ret_hold, GError **error);

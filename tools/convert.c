@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
-#include "add.h"
 #include "command.h"
 #include "convert.h"
 #include "image.h"
@@ -106,8 +105,8 @@ collapse_layers(const Source *source, Stage *stage, guint64 max_size, GError **e
 
 /* Adds what @tree and @stage hold to the store. */
 static char *
-add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage,
-         NixWorker **ret_worker, GError **error)
+add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage, AddHold **ret_hold,
+         GError **error)
 {
   g_autoptr(GString) manifest = manifest_write(tree);
   g_autofree char *hex = util_sha256_hex(manifest->str, manifest->len);
@@ -120,13 +119,13 @@ add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage,
                         {IMAGE_JSON, json, strlen(json)},
                         {IMAGE_MANIFEST, manifest->str, manifest->len}}};
 
-  return add_image(&image, ret_worker, error);
+  return add_image(&image, ret_hold, error);
 }
 
-/* Converts @source to an image path called @name and returns its store path; *ret_worker as for
+/* Converts @source to an image path called @name and returns its store path; *ret_hold as for
  * add_image(). */
 static char *
-convert_source(const Source *source, const char *name, guint64 max_size, NixWorker **ret_worker,
+convert_source(const Source *source, const char *name, guint64 max_size, AddHold **ret_hold,
                GError **error)
 {
   g_autoptr(Stage) stage = stage_new(error);
@@ -135,7 +134,7 @@ convert_source(const Source *source, const char *name, guint64 max_size, NixWork
   if (stage == NULL)
     return NULL;
   tree = collapse_layers(source, stage, max_size, error);
-  return tree != NULL ? add_tree(source, name, tree, stage, ret_worker, error) : NULL;
+  return tree != NULL ? add_tree(source, name, tree, stage, ret_hold, error) : NULL;
 }
 
 static Source *
@@ -167,12 +166,12 @@ print_result(const Source *source, const char *name, const char *store_path, con
 }
 
 char *
-convert_image(const char *spec, const char *name, guint64 max_size, NixWorker **ret_worker,
+convert_image(const char *spec, const char *name, guint64 max_size, AddHold **ret_hold,
               GError **error)
 {
   g_autoptr(Source) source = open_source(spec, max_size, error);
 
-  return source != NULL ? convert_source(source, name, max_size, ret_worker, error) : NULL;
+  return source != NULL ? convert_source(source, name, max_size, ret_hold, error) : NULL;
 }
 
 static gboolean
@@ -237,7 +236,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
 {
   g_autoptr(Source) source = NULL;
   g_autoptr(Import) import = NULL;
-  g_autoptr(NixWorker) worker = NULL;
+  g_autoptr(AddHold) hold = NULL;
   g_autofree char *name = NULL, *store_path = NULL;
   guint64 max_size = 0;
 
@@ -259,7 +258,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
   if (source == NULL)
     return FALSE;
   name = option_name != NULL ? g_strdup(option_name) : source_make_name(source);
-  store_path = convert_source(source, name, max_size, &worker, error);
+  store_path = convert_source(source, name, max_size, &hold, error);
   if (store_path == NULL) {
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;

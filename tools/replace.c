@@ -77,13 +77,13 @@ save_image(const PodmanImage *image, const Scratch *scratch, GError **error)
 /* @image, which Podman has, as a path of the Nix store. */
 static char *
 convert_podman_image(const PodmanImage *image, const char *name, guint64 max_size,
-                     NixWorker **ret_worker, GError **error)
+                     AddHold **ret_hold, GError **error)
 {
   Source named = {.reference = image->names[0]};
   g_autofree char *own_name = name ? g_strdup(name) : source_make_name(&named);
   g_autoptr(Scratch) scratch = scratch_new(error);
   g_autofree char *archive = scratch ? save_image(image, scratch, error) : NULL;
-  return archive ? convert_image(archive, own_name, max_size, ret_worker, error) : NULL;
+  return archive ? convert_image(archive, own_name, max_size, ret_hold, error) : NULL;
 }
 
 /* Gives the image @id the names that @old has at this moment, and not those that a pull has given
@@ -118,7 +118,7 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
 {
   g_autoptr(Replacement) result = g_new0(Replacement, 1);
   g_autoptr(PodmanImage) old = podman_inspect_image(image, error);
-  g_autoptr(NixWorker) worker = NULL;
+  g_autoptr(AddHold) hold = NULL;
   gboolean stands;
   if (!old || !stands_on_store(old, &stands, error))
     return NULL;
@@ -128,7 +128,7 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
     return g_steal_pointer(&result);
   if (!check_replaceable(old, error))
     return NULL;
-  result->store_path = convert_podman_image(old, name, max_size, &worker, error);
+  result->store_path = convert_podman_image(old, name, max_size, &hold, error);
   g_autofree char *aside = g_strdup_printf(REPLACE_NAME, old->id);
   g_autoptr(Import) import =
       result->store_path ? import_image(result->store_path, aside, error) : NULL;

@@ -137,6 +137,51 @@ theirs=$("$NIXSTORE" convert "$(image nasty-links)" --name way)
 nix-store --delete "$theirs" >/dev/null 2>&1
 is "without nix-daemon: the same path" \
   "$(without_daemon "$NIXSTORE" convert "$(image nasty-links)" --name way)" "$theirs"
+# On that way the path has no root between its addition and ours. collects N: a nix-store after
+# whose first N additions everything without a root is collected.
+collects() {
+  local dir=$T/collects$1
+  mkdir "$dir"
+  cat >"$dir/nix-store" <<END
+#!/bin/sh
+"$(command -v nix-store)" "\$@" || exit
+[ "\$1" = --add ] || exit 0
+echo >>"$dir/added"
+[ \$(wc -l <"$dir/added") -gt $1 ] || nix-store --gc >/dev/null 2>&1
+END
+  chmod +x "$dir/nix-store"
+}
+collect_store() { nix-store --gc >/dev/null 2>&1; }
+collects 2
+collect_store
+is "collected before it had a root: added again" \
+  "$(NIXSTORE_NIX_STORE=$T/collects2/nix-store "$NIXSTORE" convert "$(image nasty-links)" --name way)" "$theirs"
+is "after the third time it stayed" "$(wc -l <"$T/collects2/added")" 3
+check "and is there" nix-store --check-validity "$theirs"
+is "its root is gone" "$(find "$TMPDIR" /nix/var/nix/gcroots/auto -mindepth 1)" ""
+collects 100
+check_fails "always collected: given up" 1 'added to the Nix store 5 times, and collected' \
+  env NIXSTORE_NIX_STORE="$T/collects100/nix-store" "$NIXSTORE" convert "$small" --name never
+is "nothing is left of that, too" "$(find "$TMPDIR" /nix/var/nix/gcroots/auto -mindepth 1)" ""
+# The root lasts until the image has one: here all is collected before import makes its own.
+mkdir "$T/later"
+cat >"$T/later/nix-store" <<END
+#!/bin/sh
+if [ "\$1" = --realise ] && [ -e "$T/later/once" ]; then
+  nix-store --gc >/dev/null 2>&1
+  nix-store --check-validity "$theirs" && touch "$T/later/kept"
+fi
+[ "\$1" != --realise ] || touch "$T/later/once"
+exec "$(command -v nix-store)" "\$@"
+END
+chmod +x "$T/later/nix-store"
+collect_store
+printf '#!/bin/sh\necho "Error: no podman here" >&2\nexit 1\n' >"$T/no-podman"
+chmod +x "$T/no-podman"
+check_fails "a collection before the import" 1 'no podman here' \
+  env NIXSTORE_NIX_STORE="$T/later/nix-store" "$NIXSTORE" convert "$(image nasty-links)" --name way \
+  --import --podman "$T/no-podman"
+check "leaves the path" test -e "$T/later/kept"
 # speaks NAME: nix-daemon is a Python script, from standard input.
 speaks() {
   nix_bin "$1"
