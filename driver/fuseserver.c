@@ -43,6 +43,36 @@ fuseserver_append_file(GString *text, const struct stat *st)
       (guint64)st->st_dev, (guint64)st->st_ino, (gint64)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 }
 
+char *
+fuseserver_find_service(const char *cgroups)
+{
+  g_auto(GStrv) lines = g_strsplit(cgroups, "\n", -1);
+
+  for (char **line = lines; *line; line++) {
+    const char *path = strstr(*line, ":/");
+    const char *end = path ? g_strrstr(path, ".service") : NULL;
+    while (end && end[strlen(".service")] != '/' && end[strlen(".service")] != '\0')
+      end = g_strrstr_len(path, end - path, ".service");
+    if (end)
+      return g_strndup(path + 1, (gsize)(end - path - 1) + strlen(".service"));
+  }
+  return NULL;
+}
+
+/* A service that is stopped takes all processes in its control group along: what it started is not
+ * for containers of others. */
+static void
+fuseserver_append_service(GString *text)
+{
+  g_autofree char *cgroups = NULL;
+
+  if (!g_file_get_contents("/proc/self/cgroup", &cgroups, NULL, NULL))
+    return;
+  g_autofree char *service = fuseserver_find_service(cgroups);
+  if (service)
+    g_string_append_printf(text, "service %s\n", service);
+}
+
 /* What makes two filesystems the same, and who may use them. */
 static char *
 fuseserver_key(const FuseserverImage *image, GError **error)
@@ -70,6 +100,7 @@ fuseserver_key(const FuseserverImage *image, GError **error)
   /* A mount belongs to the user namespace that it was made in. */
   if (stat("/proc/self/ns/user", &st) == 0)
     g_string_append_printf(text, "\nuser namespace %" G_GUINT64_FORMAT "\n", (guint64)st.st_ino);
+  fuseserver_append_service(text);
   char *key = util_sha256_hex(text->str, text->len);
   key[FUSESERVER_KEY_SIZE] = '\0';
   return key;

@@ -133,6 +133,36 @@ is "which is another" "$(servers | wc -l)" 2
 unmount_beneath "$T"
 check "both go" gone
 
+# systemctl stop kills whatever is in a service's control group.
+cgroup=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
+service=$cgroup/nixstore-test-$$.service
+in_service() { (echo "$BASHPID" >"$service/cgroup.procs" && "$@"); }
+stop_service() { # as systemd does, whatever is forked meanwhile
+  local i
+  for i in {1..100}; do
+    xargs -r kill -9 <"$service/cgroup.procs"
+    rmdir "$service" && return
+    sleep 0.05
+  done
+  return 1
+}
+if [ -n "$cgroup" ] && mkdir "$service" 2>/dev/null && in_service true 2>/dev/null; then
+  tap_on_exit stop_service
+  fuse "$T/outside" -o "lowerdir=$REF,$(upper outside)"
+  sockets=$(ls /run/nixstore)
+  check "a service mounts" in_service fuse "$T/inside" -o "lowerdir=$REF,$(upper inside)"
+  in_service fuse "$T/inside2" -o "lowerdir=$REF,$(upper inside2)"
+  is "by a server of its own" "$(servers | wc -l)" 2
+  check "which goes with it" stop_service
+  is "that outside stays" "$(cat "$T/outside/dir/sub/deep")" deep
+  # What is left of who was killed is gc's.
+  (cd /run/nixstore && rm -f $(ls | grep -vxF "$sockets"))
+  unmount_beneath "$T"
+  check "and goes with its mount" gone
+else
+  tap_skip "the server of a service" "no control group can be made here"
+fi
+
 chmod 1777 /run/nixstore
 check_fails "a directory that others may write to is refused" 1 "must belong to you alone" \
   fuse "$T/a" -o "lowerdir=$REF,$(upper b)"
