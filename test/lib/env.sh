@@ -74,6 +74,11 @@ podman_setup() {
   for d in /var/lib/containers /run/containers /run/libpod /run/crun /run/runc "$RUNROOTS"; do
     own_directory "$d" 755
   done
+  # As on a host: our mounts are shared, with one another and with nothing outside. As root Podman
+  # gives conmon of a container with mapped ids a mount namespace of its own (createRootlessContainer()
+  # in libpod/oci_conmon_linux.go), and the cleanup that conmon starts unmounts there alone if that is
+  # not passed on: /dev/shm stayed mounted, and `rm' failed with EBUSY whenever cleanup came first.
+  mount --make-rshared / || tap_bail "cannot share our mounts"
   mkdir -p "$T/p" "$T/home" "$T/cache"
   export HOME=$T/home NIXSTORE_CACHE=$T/cache
   tap_on_exit podman_teardown

@@ -26,8 +26,6 @@ rootless_setup() {
   mkdir -p "$T/bin" /run/user
   cp "$NIXSTORE" "$NIXSTORE_MOUNT" "$BUILDDIR/nixstore-fuse" "$T/bin/"
   [ ! -e "$LISTING" ] || cp "$LISTING" "$T/bin/listing"
-  # Podman warns of a root that is not shared; our mount namespace still is our own.
-  mount --make-rshared /
   mount -t tmpfs -o mode=755 tmpfs /run/user || tap_bail "cannot mount on /run/user"
   mkdir -m 700 "/run/user/$ROOTLESS_UID" "/run/user/$ROOTLESS_UID/r" "$RHOME/p" "$RHOME/tmp"
   chown -R "$ROOTLESS_UID:$ROOTLESS_UID" "$RHOME" "/run/user/$ROOTLESS_UID"
