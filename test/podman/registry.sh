@@ -39,6 +39,32 @@ open(sys.argv[1], "w").write(str(s.getsockname()[1]))
 time.sleep(1000)
 END
 tap_on_exit "kill $!"
+# A third machine's Nix store, reached by ssh: the store of this test, in which sshd runs.
+find_sshd() { PATH=$PATH:/usr/sbin:/sbin type -P sshd; }
+start_sshd() {
+  mkdir -p -m 755 /run/sshd
+  mkdir -m 700 "$T/ssh"
+  ssh-keygen -q -t ed25519 -N '' -f "$T/ssh/host" && ssh-keygen -q -t ed25519 -N '' -f "$T/ssh/user" || return
+  cp "$T/ssh/user.pub" "$T/ssh/authorized"
+  ssh_port=$(free_port)
+  echo "[127.0.0.1]:$ssh_port $(cat "$T/ssh/host.pub")" >"$T/ssh/known"
+  # sshd lets nobody in whose account is locked.
+  sed 's/^root:!/root:*/' /etc/shadow >"$T/ssh/shadow" && mount --bind "$T/ssh/shadow" /etc/shadow || return
+  cat >"$T/ssh/config" <<END
+ListenAddress 127.0.0.1:$ssh_port
+HostKey $T/ssh/host
+PidFile none
+AuthorizedKeysFile $T/ssh/authorized
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+END
+  "$(find_sshd)" -D -f "$T/ssh/config" -E "$T/ssh/log" &
+  tap_on_exit "kill $!"
+}
+ssh_port=
+[ -z "$(find_sshd)" ] || start_sshd || tap_bail "sshd cannot be set up"
+ssh_options="-F none -p $ssh_port -i $T/ssh/user -o UserKnownHostsFile=$T/ssh"
 for _ in {1..50}; do
   curl -sf "http://127.0.0.1:$registry/v2/" >/dev/null &&
     curl -sf "http://127.0.0.1:$binary_cache/nix-cache-info" >/dev/null && [ -s "$T/silent-port" ] && break
@@ -132,6 +158,24 @@ for way in $WAYS; do
   check "$way: pull again" host_podman pull -q --tls-verify=false "$name"
   is "$way: a path that is there is enough" "$(start)" "640 0:42"
   host_podman rmi "$name" >/dev/null
+
+  # Or a store is asked over ssh.
+  if [ -z "$ssh_port" ]; then
+    tap_skip "$way: fetched over ssh" "sshd is not installed"
+  else
+    new_host
+    host_podman pull -q --tls-verify=false "$name" >/dev/null
+    substituters "ssh://root@127.0.0.1"
+    export NIXSTORE_SUBSTITUTE=true NIX_SSHOPTS="$ssh_options/unknown"
+    refused "$way: a host that ssh does not know" "$path is neither in the Nix store nor"
+    check "$way: nothing came from it" test ! -e "$T/host$path"
+    NIX_SSHOPTS=$ssh_options/known
+    is "$way: fetched over ssh at the start" "$(start)" "640 0:42"
+    unset NIXSTORE_SUBSTITUTE NIX_SSHOPTS
+    host nix-store --gc >/dev/null 2>&1
+    check "$way: and kept" test -e "$T/host$path/rootfs"
+    host_podman rmi "$name" >/dev/null
+  fi
   "podman_$way" rmi "$name" >/dev/null
 done
 tap_done
