@@ -10,7 +10,7 @@
 
 /* Files that stay registered without being open, as they may be opened again soon. Each holds an
  * inode of the store in the kernel's memory (1 KiB or so). */
-#define PASSTHROUGH_MAX_IDLE 4096
+#define PASSTHROUGH_MAX_IDLE 1024
 /* A power of two. */
 #define PASSTHROUGH_BUCKETS 16384
 #define PASSTHROUGH_NONE G_MAXUINT32

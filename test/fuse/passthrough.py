@@ -40,6 +40,7 @@ def kill(keeper):
 
 def hold(mount, files, keeper):
     names = sorted(os.path.join(r, n)[len(files):] for r, _, f in os.walk(files) for n in f)
+    names = names[::3]
     held = {n: os.open(mount + n, os.O_RDONLY) for n in names[::7]}
     opened = 0
     for _ in range(3):
