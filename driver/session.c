@@ -274,6 +274,30 @@ session_plan(const Session *session, const Backend *backend, GError **error)
   return plan;
 }
 
+/* Notes in the layer's directory which index is shown; with @index_fd -1 that none is. Failure is
+ * no error: the directory may be another store's, which is read-only. */
+static void
+session_note_index(const StackLayer *layer, int index_fd)
+{
+  g_autofree char *link = g_build_filename(layer->home, layer->id, SESSION_INDEX_LINK, NULL);
+  g_autofree char *noted = g_file_read_link(link, NULL);
+  g_autofree char *name = g_strdup_printf("/proc/self/fd/%d", index_fd);
+  g_autofree char *path = index_fd < 0 ? NULL : g_file_read_link(name, NULL);
+
+  if (g_strcmp0(noted, path) == 0)
+    return;
+  if (unlink(link) == 0 || errno == ENOENT)
+    (void)(path ? symlink(path, link) : 0);
+}
+
+static void
+session_note_no_index(const Session *session)
+{
+  for (guint i = 0; i < session->stack->layers->len; i++)
+    if (session_layer(session, i)->reference)
+      session_note_index(session_layer(session, i), -1);
+}
+
 /* @prepare: what the mode needs on disk is made now if it is not there. */
 static gboolean
 session_carry_out(Session *session, const Backend *backend, gboolean prepare, GError **error)
@@ -300,6 +324,10 @@ session_carry_out(Session *session, const Backend *backend, gboolean prepare, GE
         plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference)->fd : -1;
     if (fresh && !adopt_root(plan, index_fd, layer_fd, error))
       return FALSE;
+    if (plan->index == PLAN_INDEX_REFERENCE)
+      session_note_index(session_layer(session, plan->reference), index_fd);
+  } else {
+    session_note_no_index(session);
   }
   if (prepare && backend->prepare && !backend->prepare(plan, index_fd, TRUE, error))
     return FALSE;

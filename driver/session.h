@@ -11,6 +11,11 @@
  * collected. */
 #define SESSION_GC_LINK "nixstore-gcroot"
 
+/* The name of the link beside it to the index that the path was last shown through, in the cache. The
+ * driver for Podman compares with that, as a mount of its own (contrib/podman/nixstore/diff.go). It
+ * is only there if the last mode showed the owners and modes of the index. */
+#define SESSION_INDEX_LINK "nixstore-index"
+
 /* Mounts what @option_string says on @target. @mode: a backend's or "auto". Failure leaves nothing
  * mounted. A target where the same stack is mounted already gets a further mount of that. */
 gboolean session_mount (const char *option_string, const char *mode, const char *target, GError **error);

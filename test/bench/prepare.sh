@@ -41,7 +41,9 @@ prepare_podman() {
   bench_argv BENCH_PODMAN_OVERLAY "${stock[@]}"
   bench_argv BENCH_PODMAN_MP "${mp[@]}"
   bench_argv BENCH_PODMAN_NIXSTORE "${ours[@]}"
-  skopeo copy -q "oci-archive:$("$SRCDIR/test/images/make-image" debian-base oci-archive):latest" \
+  # With a layer that is in none of the storages.
+  "$SRCDIR/test/bench/make-tree" 100 5000 "$T/tree.tar"
+  skopeo copy -q "oci-archive:$T/tree.tar" \
     "oci-archive:$BENCH_ORDINARY:localhost/ordinary:1"
 }
 

@@ -178,9 +178,11 @@ type lower struct {
 	// tree is the tree that a reference layer stands for, of which path then
 	// is the descriptor's name; nil for an ordinary layer.
 	tree *os.File
+	// diff is the reference layer's diff directory.
+	diff string
 	// plain is that tree as it lies in the Nix store, if the sizes of its
-	// directories say anything, or "".
-	plain string
+	// directories say anything, or ""; nil if nobody asked yet.
+	plain *string
 }
 
 type lowers []lower
@@ -200,9 +202,9 @@ func (d *Driver) openLowers(l *layer) (lowers, error) {
 			return nil, err
 		}
 		below = append(below, lower{
-			path:  fmt.Sprintf("/proc/self/fd/%d", tree.Fd()),
-			tree:  tree,
-			plain: plainTree(diff),
+			path: fmt.Sprintf("/proc/self/fd/%d", tree.Fd()),
+			tree: tree,
+			diff: diff,
 		})
 	}
 	return below, nil
@@ -223,11 +225,39 @@ func (d *Driver) openTree(diff string) (*os.File, error) {
 		return nil, err
 	}
 	defer os.Remove(target)
-	if err := d.mount(filepath.Dir(filepath.Dir(diff)), "lowerdir="+diff, target); err != nil {
-		return nil, err
+	if !d.mountIndex(diff, target) {
+		if err := d.mount(filepath.Dir(filepath.Dir(diff)), "lowerdir="+diff, target); err != nil {
+			return nil, err
+		}
 	}
 	defer unix.Unmount(target, unix.MNT_DETACH)
 	return os.Open(target)
+}
+
+// mountIndex mounts the index of a reference layer alone: to compare needs
+// names and attributes, no content. nixstore-mount leaves a link to the index
+// if that is what it shows. Where there is none, or the index is gone, or the
+// kernel does not mount it like this, nixstore-mount is called.
+func (d *Driver) mountIndex(diff, target string) bool {
+	if d.options.mode == "bind" {
+		return false
+	}
+	path, err := os.Readlink(filepath.Join(filepath.Dir(diff), indexLink))
+	if err != nil {
+		return false
+	}
+	index, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(index)
+	var st unix.Stat_t
+	if unix.Fstat(index, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG ||
+		st.Mode&0o022 != 0 || int(st.Uid) != os.Geteuid() {
+		return false // the kernel is given no stranger's image
+	}
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC)
+	return unix.Mount(fmt.Sprintf("/proc/self/fd/%d", index), target, "erofs", flags, "") == nil
 }
 
 func (below lowers) close() {
@@ -316,7 +346,8 @@ func (below lowers) hasSameDir(diff, path string) bool {
 	if err != nil || !upper.IsDir() {
 		return false
 	}
-	for _, l := range below {
+	for i := range below {
+		l := &below[i]
 		old, err := os.Stat(filepath.Join(l.path, path))
 		if err != nil {
 			continue
@@ -327,11 +358,15 @@ func (below lowers) hasSameDir(diff, path string) bool {
 	return false
 }
 
-func (l lower) sameSize(path string, upper os.FileInfo) bool {
-	if l.plain == "" {
+func (l *lower) sameSize(path string, upper os.FileInfo) bool {
+	if l.plain == nil {
+		plain := plainTree(l.diff)
+		l.plain = &plain
+	}
+	if *l.plain == "" {
 		return true
 	}
-	old, err := os.Lstat(filepath.Join(l.plain, path))
+	old, err := os.Lstat(filepath.Join(*l.plain, path))
 	return err != nil || old.Size() == upper.Size()
 }
 

@@ -196,6 +196,26 @@ func TestFailingMount(t *testing.T) {
 	}
 }
 
+// Where the link leads to no index, nixstore-mount is called: no error.
+func TestMountIndex(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, indexLink)
+	if err := os.WriteFile(file, make([]byte, 4096), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"", filepath.Join(dir, "gone"), dir, link, file} {
+		_ = os.Remove(link)
+		if target != "" {
+			if err := os.Symlink(target, link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if (&Driver{}).mountIndex(filepath.Join(dir, "diff"), dir) {
+			t.Errorf("%q is mounted", target)
+		}
+	}
+}
+
 // A directory of which only the size differs is not a change, unless something
 // was added or deleted in it.
 func TestDropSameDirs(t *testing.T) {

@@ -24,6 +24,9 @@ const (
 	// gcRoot is the link beside a reference layer's diff that keeps the path
 	// from being collected.
 	gcRoot = "nixstore-gcroot"
+	// indexLink is the link beside it to the index that nixstore-mount last
+	// showed the path through (SESSION_INDEX_LINK in driver/session.h).
+	indexLink = "nixstore-index"
 )
 
 // standsOnReference says whether any layer below l is a reference layer. That
