@@ -37,24 +37,6 @@ printf '#!/bin/sh\necho "nixstore-mount: no, not today" >&2\nexit 1\n' >"$T/moun
 is "an ordinary image needs no nixstore-mount" "$(without run --rm --network=none "$ordinary" $show)" "$shown"
 check_fails "otherwise its line is the error" 126 'nixstore-mount: no, not today' \
   without run --rm --network=none base:1 true
-
-# To compare needs the index alone, which the last mount left a link to.
-podman_nixstore run --name changed --network=none base:1 sh -c 'echo x >/etc/new'
-changes() { "$1" diff changed | sort | tr '\n' ' '; }
-links=("$home"/*/nixstore-index)
-if mkdir "$T/index" && mount -t erofs -o ro "$(readlink "${links[0]}")" "$T/index"; then
-  umount "$T/index"
-  is "podman diff starts no program" "$(changes without)" "A /etc/new C /etc "
-else
-  tap_skip "podman diff starts no program" "EROFS is not mounted from a file here"
-fi
-rm "${links[@]}"
-check_fails "unless there is no link to the index" 125 'no, not today' without diff changed
-is "and then it is made" "$(changes podman_nixstore)$(test -h "${links[0]}" && echo link)" "A /etc/new C /etc link"
-NIXSTORE_STORAGE_OPTS=nixstore.mode=bind run base:1 true
-check "not in mode bind, which shows no index" test ! -h "${links[0]}"
-podman_nixstore rm changed >/dev/null
-
 leak_mark
 without run --rm --network=none base:1 true 2>/dev/null
 rm "$T/mount"
