@@ -163,19 +163,28 @@ read_manifest(const Reading *reading, json_t *manifest, GError **error)
   return source_check_config(reading->source, reading->options, error);
 }
 
-/* Whether an index's entry is for @wanted. An entry without a platform is for anybody. */
-static gboolean
-platform_matches(json_t *entry, const SourcePlatform *wanted)
+typedef enum {
+  PLATFORM_OTHER,
+  PLATFORM_VARIANT, /* of a variant where none is asked for: may want more than this CPU has */
+  PLATFORM_WANTED,
+} PlatformMatch;
+
+/* How far an index's entry is for @wanted. An entry without a platform is for anybody, one without
+ * a variant for every CPU of its architecture. */
+static PlatformMatch
+platform_match(json_t *entry, const SourcePlatform *wanted)
 {
   json_t *platform = json_object_get(entry, "platform");
   const char *variant = json_get_string(platform, "variant");
 
   if (!json_is_object(platform))
-    return TRUE;
-  return g_strcmp0(json_get_string(platform, "os"), wanted->os) == 0 &&
-         g_strcmp0(json_get_string(platform, "architecture"), wanted->architecture) == 0 &&
-         (variant == NULL || *variant == '\0' || wanted->variant == NULL ||
-          strcmp(variant, wanted->variant) == 0);
+    return PLATFORM_WANTED;
+  if (g_strcmp0(json_get_string(platform, "os"), wanted->os) != 0 ||
+      g_strcmp0(json_get_string(platform, "architecture"), wanted->architecture) != 0)
+    return PLATFORM_OTHER;
+  if (variant == NULL || *variant == '\0' || g_strcmp0(variant, wanted->variant) == 0)
+    return PLATFORM_WANTED;
+  return wanted->variant == NULL ? PLATFORM_VARIANT : PLATFORM_OTHER;
 }
 
 static const char *
@@ -209,6 +218,7 @@ choose_entry(json_t *index, const char *reference, const SourcePlatform *platfor
 {
   json_t *entries = json_object_get(index, "manifests"), *entry, *found = NULL;
   g_autofree char *wanted = platform_name(platform);
+  PlatformMatch best = PLATFORM_OTHER;
   gsize i, named = 0;
 
   json_array_foreach(entries, i, entry)
@@ -216,9 +226,11 @@ choose_entry(json_t *index, const char *reference, const SourcePlatform *platfor
     if (!reference_matches(entry, reference))
       continue;
     named++;
-    if (!platform_matches(entry, platform))
+    PlatformMatch match = platform_match(entry, platform);
+    if (match == PLATFORM_OTHER)
       continue;
-    /* Of two for the platform, an index means the first; but two names are two images. */
+    /* Of two that are for the platform alike, an index means the first; but two names are two
+     * images. */
     if (found != NULL && g_strcmp0(entry_reference(found), entry_reference(entry)) != 0) {
       util_error(error, NIXSTORE_ERROR_INVALID,
                  "it holds several images (`%s', `%s', ...): append :NAME to say which",
@@ -226,7 +238,10 @@ choose_entry(json_t *index, const char *reference, const SourcePlatform *platfor
                  entry_reference(entry) != NULL ? entry_reference(entry) : "");
       return NULL;
     }
-    found = found != NULL ? found : entry;
+    if (match > best) {
+      found = entry;
+      best = match;
+    }
   }
   if (found == NULL && reference != NULL && named == 0)
     util_error(error, NIXSTORE_ERROR_NOT_FOUND, "it has no image called `%s'", reference);

@@ -49,6 +49,24 @@ oci=${oci#oci:}
 tar -C "${oci%:latest}" -cf "$dir/gnu.tar" .
 is "an oci archive by GNU tar, names with ./" "$(convert "oci-archive:$dir/gnu.tar" --name nasty)" "$want"
 
+# The variant that comes first in an index may want more than the CPU has; its blob is missing here.
+cp -r "${oci%:latest}" "$dir/variants"
+python3 - "$dir/variants/index.json" <<'END'
+import json, sys
+with open(sys.argv[1]) as f:
+    index = json.load(f)
+index["manifests"][0]["platform"] = {"os": "linux", "architecture": "amd64"}
+index["manifests"].insert(0, dict(
+    index["manifests"][0], digest="sha256:" + "4" * 64,
+    platform={"os": "linux", "architecture": "amd64", "variant": "v4"}))
+with open(sys.argv[1], "w") as f:
+    json.dump(index, f)
+END
+is "an image without a variant is for every CPU" \
+  "$(convert "oci:$dir/variants" --name nasty --platform linux/amd64)" "$want"
+check_fails "a variant that is asked for" 1 "4444" \
+  convert "oci:$dir/variants" --name nasty --platform linux/amd64/v4
+
 # dir: holds the same blobs without a layout.
 python3 - "${oci%:latest}" "$dir/dir" <<'END'
 import json, os, shutil, sys
