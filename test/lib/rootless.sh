@@ -4,8 +4,8 @@
 # first.  The user exists in the test's mount namespace alone.
 
 ROOTLESS_USER=nixstore-test
-# No other test's, whose processes are ended at its end.
-ROOTLESS_UID=$((10000000 + $$))
+# No other test's, whose processes are ended at its end; small enough for --userns=keep-id to make no gap.
+ROOTLESS_UID=$((20000 + $$ % 40000))
 ROOTLESS_SUBIDS=700000:65536
 
 rootless_setup() {
