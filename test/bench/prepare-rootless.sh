@@ -9,11 +9,11 @@
 bench_rootless_script() {
   cat <<END
 #!/bin/bash
-$(declare -p T PODMAN PODMAN_NIXSTORE RHOME ROOTLESS_ENV)
+. "$SRCDIR/test/lib/rootless.sh"
+$(declare -p T ROOTLESS_UID PODMAN PODMAN_NIXSTORE RHOME ROOTLESS_ENV)
 archive=$T/files.tar path=$1
 END
   cat <<'END'
-. "$SRCDIR/test/lib/rootless.sh"
 way=$2
 case $way in *-fuse*) ROOTLESS_EXTRA=(NIXSTORE_TEST_DISABLE=overlaydir) ;; esac
 case $1:$way in
