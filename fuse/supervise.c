@@ -17,6 +17,8 @@
  * everything with EIO: a truncated index kills whoever reads it, and nobody is to wait for ever. */
 #define SUPERVISE_MAX_CRASHES 3
 #define SUPERVISE_CRASH_WINDOW (10 * G_USEC_PER_SEC)
+/* How often a server is tried again where there is no room for a process. */
+#define SUPERVISE_RETRY (G_USEC_PER_SEC / 5)
 
 typedef struct {
   const Supervision *what;
@@ -73,6 +75,15 @@ supervisor_start(Supervisor *supervisor, GError **error)
   return TRUE;
 }
 
+/* Whoever has the filesystem mounted has nobody else: where the limit of processes or memory leaves
+ * no room (EAGAIN, ENOMEM), they wait with us until there is. */
+static void
+supervisor_start_again(Supervisor *supervisor)
+{
+  while (!supervisor_start(supervisor, NULL))
+    g_usleep(SUPERVISE_RETRY);
+}
+
 /* Killed from outside is what we are here for; anything else is the server's own doing. */
 static gboolean
 supervisor_is_crash(int status)
@@ -93,34 +104,34 @@ supervisor_note_crash(Supervisor *supervisor)
   crashes[SUPERVISE_MAX_CRASHES - 1] = now;
 }
 
-/* Returns FALSE with *ret_done TRUE when the filesystem has ended, and otherwise on an error. */
+/* Returns FALSE when the filesystem has ended. */
 static gboolean
-supervisor_reap(Supervisor *supervisor, gboolean *ret_done, GError **error)
+supervisor_reap(Supervisor *supervisor)
 {
   int status;
 
   if (waitpid(supervisor->child, &status, WNOHANG) != supervisor->child)
     return TRUE;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    *ret_done = TRUE;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
     return FALSE;
-  }
   if (supervisor_is_crash(status))
     supervisor_note_crash(supervisor);
   if (supervisor->what->channel->can_resend)
     channel_resend(supervisor->what->channel);
-  return supervisor_start(supervisor, error);
+  supervisor_start_again(supervisor);
+  return TRUE;
 }
 
+/* Returns FALSE when the filesystem has ended. */
 static gboolean
-supervisor_take_signal(Supervisor *supervisor, gboolean *ret_done, GError **error)
+supervisor_take_signal(Supervisor *supervisor)
 {
   struct signalfd_siginfo info;
 
   if (read(supervisor->signals, &info, sizeof info) != sizeof info)
     return TRUE;
   if (info.ssi_signo == SIGCHLD)
-    return supervisor_reap(supervisor, ret_done, error);
+    return supervisor_reap(supervisor);
   /* The server goes when nobody uses the filesystem any more. */
   if (supervisor->what->target && info.ssi_signo != SIGHUP)
     umount2(supervisor->what->target, MNT_DETACH | UMOUNT_NOFOLLOW);
@@ -131,8 +142,6 @@ static gboolean
 supervisor_loop(Supervisor *supervisor, GError **error)
 {
   const Supervision *what = supervisor->what;
-  gboolean done = FALSE;
-
   for (;;) {
     struct pollfd fds[] = {
         {.fd = supervisor->signals, .events = POLLIN},
@@ -140,8 +149,8 @@ supervisor_loop(Supervisor *supervisor, GError **error)
     };
     if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
       return util_error_errno(error, "wait for signals");
-    if (fds[0].revents && !supervisor_take_signal(supervisor, &done, error))
-      return done;
+    if (fds[0].revents && !supervisor_take_signal(supervisor))
+      return TRUE;
     if (fds[1].revents)
       share_answer(what->share, what->channel);
   }

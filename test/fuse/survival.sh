@@ -35,6 +35,30 @@ else
   tap_skip "no call fails" "this kernel cannot send requests again (6.9)"
 fi
 keeper=$(fuse_processes nixstore-keeper)
+
+# A limit of processes that leaves no room for a new server just now.
+pids=$(findmnt -n -t cgroup -O pids -o TARGET | head -n 1)
+pids=${pids:-$(findmnt -n -t cgroup2 -o TARGET | head -n 1)}/nixstore-test-$$
+tap_on_exit leave_pids
+leave_pids() { # a group goes when no process is in it
+  local p
+  for p in $(cat "$pids/cgroup.procs"); do echo "$p" >"$(dirname "$pids")/cgroup.procs"; done
+  rmdir "$pids"
+} 2>/dev/null
+if mkdir "$pids" && [ -e "$pids/pids.max" ] && echo "$keeper" >"$pids/cgroup.procs"; then
+  echo 1 >"$pids/pids.max"
+  kill -9 $(fuse_processes nixstore-fuse)
+  timeout 60 stat -f "$T/m" >/dev/null & waiting=$! # never answered from a cache
+  sleep 0.5
+  is "no room for a server: the keeper stays" "$(fuse_processes nixstore-keeper)" "$keeper"
+  is "and has none" "$(fuse_processes nixstore-fuse)" ""
+  echo max >"$pids/pids.max"
+  wait "$waiting"
+  is "who asks has waited until there is room" $? 0
+  leave_pids
+else
+  tap_skip "no room for a server" "no control group can limit processes here"
+fi
 kill -TERM $(fuse_processes nixstore-fuse)
 check "a server that was told to end is replaced" cmp "$T/m/bin/true" "$T/src/bin/true"
 kill -HUP "$keeper"
