@@ -15,6 +15,7 @@
 
 #include "idmap.h"
 #include "index.h"
+#include "mountapi.h"
 #include "util.h"
 
 /* Changes whenever what is written for the same index does. */
@@ -272,39 +273,61 @@ overlaydir_fill(int root_fd, int index_fd, int userns_fd, GError **error)
   return overlaydir_await(child, reader, error);
 }
 
+/* Podman mounts the driver's home on itself while containers run, and rename(2) does not go from
+ * one mount to another: both names by way of a mount that shows what lies below that. */
 static gboolean
-overlaydir_publish(int aside, const char *name, const char *path, GError **error)
+overlaydir_rename_below(const char *aside, const char *name, const char *path)
+{
+  g_autofree char *top = g_path_get_dirname(aside);
+  g_autofree char *base = g_path_get_basename(aside);
+  g_autofree char *from = g_build_filename(base, name, NULL);
+  gsize length = strlen(top);
+  autofd int fd = open(top, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+  if (fd < 0 || !g_str_has_prefix(path, top) || path[length] != '/') {
+    errno = EXDEV;
+    return FALSE;
+  }
+  autofd int clone_fd = mountapi_clone(fd, NULL);
+  return clone_fd >= 0 &&
+         renameat2(clone_fd, from, clone_fd, path + length + 1, RENAME_NOREPLACE) == 0;
+}
+
+static gboolean
+overlaydir_publish(int aside_fd, const char *aside, const char *name, const char *path,
+                   GError **error)
 {
   autofd int parent = overlaydir_open_parent(path, TRUE, error);
 
   if (parent < 0)
     return FALSE;
-  if (renameat2(aside, name, parent, name, RENAME_NOREPLACE) < 0)
+  if (renameat2(aside_fd, name, parent, name, RENAME_NOREPLACE) < 0 &&
+      (errno != EXDEV || !overlaydir_rename_below(aside, name, path)))
     return util_error_errno(error, "rename the directory to %s", path);
   return fsync(parent) == 0 || util_error_errno(error, "sync the directory of %s", path);
 }
 
 static gboolean
-overlaydir_make_locked(int aside, const char *path, int index_fd, const GArray *uids,
-                       const GArray *gids, GError **error)
+overlaydir_make_locked(int aside_fd, const char *aside, const char *path, int index_fd,
+                       const GArray *uids, const GArray *gids, GError **error)
 {
   g_autofree char *name = g_path_get_basename(path);
   autofd int userns_fd = -1;
 
   if (access(path, F_OK) == 0)
     return TRUE;
-  if (!overlaydir_empty(aside, error))
+  if (!overlaydir_empty(aside_fd, error))
     return FALSE;
   if (uids) {
     userns_fd = idmap_open_userns(uids, gids, error);
     if (userns_fd < 0)
       return FALSE;
   }
-  autofd int root_fd = overlaydir_create(aside, name, uids, gids, error);
+  autofd int root_fd = overlaydir_create(aside_fd, name, uids, gids, error);
   if (root_fd >= 0 && overlaydir_fill(root_fd, index_fd, userns_fd, error) &&
-      overlaydir_publish(aside, name, path, error))
+      overlaydir_publish(aside_fd, aside, name, path, error))
     return TRUE;
-  overlaydir_empty(aside, NULL);
+  overlaydir_empty(aside_fd, NULL);
   return FALSE;
 }
 
@@ -316,7 +339,7 @@ overlaydir_make(const char *path, const char *aside, int index_fd, const GArray 
 
   if (fd < 0)
     return FALSE;
-  gboolean ok = overlaydir_make_locked(fd, path, index_fd, uids, gids, error);
+  gboolean ok = overlaydir_make_locked(fd, aside, path, index_fd, uids, gids, error);
   rmdir(aside);
   if (!ok)
     g_prefix_error(error, "mode overlaydir: ");

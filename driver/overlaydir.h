@@ -7,7 +7,7 @@
  *
  * One belongs to a layer of Podman's and goes with it: <layer>/nixstore-overlaydir/<key>. It is written
  * aside, under a lock that lets one be made at a time, and renamed when it is whole. Stands on
- * idmap, index and util.
+ * idmap, index, mountapi and util.
  */
 #pragma once
 

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 
@@ -349,6 +350,17 @@ check_key_inside(Fixture *f, gconstpointer data)
   g_assert_cmpstr(key, !=, data);
 }
 
+/* Podman mounts its home on itself as long as containers run. */
+static void
+check_make_below_mount(Fixture *f, gconstpointer data)
+{
+  g_autofree char *layer = g_build_filename(f->top, "layer", NULL);
+
+  if (unshare(CLONE_NEWNS) < 0 || mount(layer, layer, NULL, MS_BIND, NULL) < 0)
+    g_error("mount %s on itself: %s", layer, g_strerror(errno));
+  check_make(f, data);
+}
+
 /* Ids that the namespace has not, and what root may do outside of one. */
 static void
 check_refusals_inside(Fixture *f, gconstpointer data)
@@ -410,6 +422,7 @@ main(int argc, char **argv)
 {
   g_autofree char *key = NULL;
   const Inside made = {check_make}, mapped = {check_make, "0:10000:2000:5000:5000:1"};
+  const Inside below_mount = {check_make_below_mount};
   const Inside refusals = {check_refusals_inside}, all_refusals = {check_refusals},
                corrupt = {check_corrupt};
 
@@ -431,6 +444,7 @@ main(int argc, char **argv)
   ADD("in-namespace/key", &other_key, test_inside);
   ADD("in-namespace/make", &made, test_inside);
   ADD("in-namespace/make/mapped", &mapped, test_inside);
+  ADD("in-namespace/make/below-mount", &below_mount, test_inside);
   ADD("in-namespace/refusals", &refusals, test_inside);
   ADD("in-namespace/refusals/all", &all_refusals, test_inside);
   ADD("in-namespace/corrupt", &corrupt, test_inside);
