@@ -79,4 +79,23 @@ is "podman diff on an additional store" "$(second diff it | sort | tr '\n' ' ')"
 check "podman commit on an additional store" second commit -q it localhost/second:1
 is "what was committed" "$(second run --rm --network=none second:1 sh -c 'cat /a; ls /usr/share/doc')" a
 second rm -f it >/dev/null 2>&1
+
+# To compare needs the index alone, which the last mount left a link to.
+printf '#!/bin/sh\necho "nixstore-mount: no, not today" >&2\nexit 1\n' >"$T/mount"
+chmod 755 "$T/mount"
+podman_nixstore run --name changed --network=none base:1 sh -c 'echo x >/etc/new'
+changes() { "$1" diff changed | sort | tr '\n' ' '; }
+links=("$home"/*/nixstore-index)
+if mkdir "$T/index" && mount -t erofs -o ro "$(readlink "${links[0]}")" "$T/index"; then
+  umount "$T/index"
+  is "podman diff starts no program" "$(changes without)" "A /etc/new C /etc "
+else
+  tap_skip "podman diff starts no program" "EROFS is not mounted from a file here"
+fi
+rm "${links[@]}"
+check_fails "unless there is no link to the index" 125 'no, not today' without diff changed
+is "and then it is made" "$(changes podman_nixstore)$(test -h "${links[0]}" && echo link)" "A /etc/new C /etc link"
+NIXSTORE_STORAGE_OPTS=nixstore.mode=bind run base:1 true
+check "not in mode bind, which shows no index" test ! -h "${links[0]}"
+podman_nixstore rm changed >/dev/null
 tap_done
