@@ -110,7 +110,7 @@ scene() {
       if [ $rc = 0 ]; then
         same_file "$way, $kind: $what" "$T/scenes/$scene.$way.$kind" "$T/scenes/$scene.overlay.$stock"
       else
-        tap_not_ok "$way, $kind: $what" "$(tail -n 5 "$T/scenes/$scene.$way.$kind"; tail -n 10 "$T/scenes/$scene.$way.$kind.err")"
+        tap_not_ok "$way, $kind: $what" "$(tail -n 5 "$T/scenes/$scene.$way.$kind"; tail -n 40 "$T/scenes/$scene.$way.$kind.err")"
       fi
     done
     ways=nixstore

@@ -101,12 +101,13 @@ END
 }
 
 changes() {
-  # Deletions, opaque directories, kinds that change, over several layers.
+  # Deletions, opaque directories, kinds that change, over several layers. To Podman, directories
+  # that changed in the same second are the same (sameFsTime() in containers/storage).
   cat >Containerfile <<END
 FROM $IMAGE
 RUN rm -r /usr/share/doc && mkdir /usr/share/doc && echo 1 >/usr/share/doc/1
 RUN rm -r /etc/apt && echo file >/etc/apt && mv /etc/skel /etc/skel2 && chmod 4711 /bin/ls
-RUN rm /etc/apt && ln -s /tmp /etc/apt && chown 5:6 /etc/shadow
+RUN sleep 1.1 && rm /etc/apt && ln -s /tmp /etc/apt && chown 5:6 /etc/shadow
 END
   p build -q -t localhost/ch:1 . >/dev/null
   p run --rm localhost/ch:1 sh -c 'ls /usr/share/doc; readlink /etc/apt; ls -d /etc/skel*; stat -c "%a %u:%g %h" /bin/ls /etc/shadow; find / -xdev -name ".wh*"'
