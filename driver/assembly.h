@@ -19,7 +19,8 @@ typedef struct {
   gboolean is_mapped;
 } AssemblyIndex;
 
-/* A detached mount of what @plan says. @index may be NULL when the plan has none. *ret_way is the name
- * of the way that worked, a constant: "one-step", "detached-layers", ... UNSUPPORTED when none does. */
+/* A detached mount of what @plan says. @index may be NULL when the plan has none. *ret_way is the
+ * name of the way that worked, a constant: "one-step", "detached-layers", ... UNSUPPORTED when none
+ * does. */
 int assembly_create(const MountPlan *plan, const AssemblyIndex *index, const char **ret_way,
                     GError **error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The ways to carry out a mount plan: one row of a table each. Stands on plan, overlay, mountapi, loop,
- * idmap and util.
+ * The ways to carry out a mount plan: one row of a table each. Stands on plan, overlay, mountapi,
+ * loop, idmap and util.
  */
 #pragma once
 
@@ -13,38 +13,39 @@ typedef struct {
   gboolean uses_index;
   /* Whether `auto` may choose it: it shows the ownership that the image's author set. */
   gboolean is_faithful;
-  /* Carries out all of @plan but the last step and returns the detached mount, so that failure at any
-   * point leaves nothing. @index_fd: the index as a regular file, -1 when the plan needs none.
+  /* Carries out all of @plan but the last step and returns the detached mount, so that failure at
+   * any point leaves nothing. @index_fd: the index as a regular file, -1 when the plan needs none.
    * *ret_way is the way that the kernel took (assembly.h). UNSUPPORTED where another mode may
    * still do. */
-  int (*create) (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
-  /* Makes what create() needs on disk, once for an image and mapping, which may take seconds. NULL: needs
-   * nothing. With @wait FALSE it fails when the same is being made elsewhere. */
-  gboolean (*prepare) (const MountPlan *plan, int index_fd, gboolean wait, GError **error);
+  int (*create)(const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+  /* Makes what create() needs on disk, once for an image and mapping, which may take seconds. NULL:
+   * needs nothing. With @wait FALSE it fails when the same is being made elsewhere. */
+  gboolean (*prepare)(const MountPlan *plan, int index_fd, gboolean wait, GError **error);
 } Backend;
 
 /* The rows, best first; *ret_count of them. */
-const Backend *backend_list (gsize *ret_count);
+const Backend *backend_list(gsize *ret_count);
 
 /* The row for @mode, NULL with INVALID for a mode that does not exist. */
-const Backend *backend_find (const char *mode, GError **error);
+const Backend *backend_find(const char *mode, GError **error);
 
-/* Mounts @plan on the directory @target_fd (opened O_PATH): create() and, as the very last step, attach. */
-gboolean backend_mount (const Backend *backend, const MountPlan *plan, int index_fd, int target_fd,
-                        GError **error);
+/* Mounts @plan on the directory @target_fd (opened O_PATH): create() and, as the very last step,
+ * attach. */
+gboolean backend_mount(const Backend *backend, const MountPlan *plan, int index_fd, int target_fd,
+                       GError **error);
 
-/* Whether @backend works here, found out by doing: an image of one file is mounted from the cache, with
- * nothing attached anywhere, and its owner, mode and content are compared. With @upper, an empty
- * directory which the caller removes, the mount gets an upper in there, and files are changed as a
- * container would. *ret_way as in create(). Otherwise @error says in one line why not. Costs
+/* Whether @backend works here, found out by doing: an image of one file is mounted from the cache,
+ * with nothing attached anywhere, and its owner, mode and content are compared. With @upper, an
+ * empty directory which the caller removes, the mount gets an upper in there, and files are changed
+ * as a container would. *ret_way as in create(). Otherwise @error says in one line why not. Costs
  * milliseconds; a mode with a server starts one, which ends at once. */
-gboolean backend_probe (const Backend *backend, const char *upper, const char **ret_way,
-                        GError **error);
+gboolean backend_probe(const Backend *backend, const char *upper, const char **ret_way,
+                       GError **error);
 
-int backend_erofs_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
-int backend_overlaydir_create (const MountPlan *plan, int index_fd, const char **ret_way,
-                               GError **error);
-gboolean backend_overlaydir_prepare (const MountPlan *plan, int index_fd, gboolean wait,
-                                     GError **error);
-int backend_fuse_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
-int backend_bind_create (const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_erofs_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_overlaydir_create(const MountPlan *plan, int index_fd, const char **ret_way,
+                              GError **error);
+gboolean backend_overlaydir_prepare(const MountPlan *plan, int index_fd, gboolean wait,
+                                    GError **error);
+int backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error);
+int backend_bind_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error);

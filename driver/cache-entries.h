@@ -33,8 +33,8 @@ typedef struct {
 /* All of them (of CacheEntry), in no order. With @check the indexes are looked into. */
 GPtrArray *cache_list_entries(const Cache *cache, gboolean check, GError **error);
 
-/* Removes the entry of @kind whose file is @name. FALSE without an error when somebody is compiling it
- * at this moment. */
+/* Removes the entry of @kind whose file is @name. FALSE without an error when somebody is compiling
+ * it at this moment. */
 gboolean cache_remove_entry(const Cache *cache, CacheKind kind, const char *name, GError **error);
 
 /* The lock of the key: what is compiled under it. -1 with an error, or without one when somebody

@@ -14,16 +14,17 @@
 /* Changes whenever the bytes for the same tree do: part of the cache's keys. */
 #define INDEX_FORMAT_VERSION 2
 
-/* Writes the index of @tree to @fd (an empty regular file, opened for reading and writing). Sets the
- * inodes' nid fields. A redirect is "/" content_path, or the inode's first name in tree order where
- * that is NULL; with @n_prefixes > 0 it is preceded by @prefixes[content_layer] ("/<id>/diff"), which
- * is how several content directories share data-only layers. xattrs of the image that overlayfs
- * would obey (trusted.overlay.*) are escaped as the kernel's Documentation/filesystems/overlayfs.rst
- * says ("Nesting overlayfs mounts"); user.overlay.* means nothing to a mount without the option
- * userxattr and is kept as it is, so an index must not stand beneath a mount with it. Does not
- * fsync; after a failure the file is no index. INVALID for what no image can hold (a device 0:0, a
- * symlink without a target), UNSUPPORTED for what EROFS or overlayfs cannot: an xattr outside user.,
- * trusted., security. and the POSIX ACLs, one over 65535 bytes, a redirect of PATH_MAX bytes. */
+/* Writes the index of @tree to @fd (an empty regular file, opened for reading and writing). Sets
+ * the inodes' nid fields. A redirect is "/" content_path, or the inode's first name in tree order
+ * where that is NULL; with @n_prefixes > 0 it is preceded by @prefixes[content_layer]
+ * ("/<id>/diff"), which is how several content directories share data-only layers. xattrs of the
+ * image that overlayfs would obey (trusted.overlay.*) are escaped as the kernel's
+ * Documentation/filesystems/overlayfs.rst says ("Nesting overlayfs mounts"); user.overlay.* means
+ * nothing to a mount without the option userxattr and is kept as it is, so an index must not stand
+ * beneath a mount with it. Does not fsync; after a failure the file is no index. INVALID for what
+ * no image can hold (a device 0:0, a symlink without a target), UNSUPPORTED for what EROFS or
+ * overlayfs cannot: an xattr outside user., trusted., security. and the POSIX ACLs, one over 65535
+ * bytes, a redirect of PATH_MAX bytes. */
 gboolean index_write(Tree *tree, int fd, const char *const *prefixes, gsize n_prefixes,
                      GError **error);
 

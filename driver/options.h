@@ -12,10 +12,10 @@
 #include <glib.h>
 
 typedef struct {
-  char **lowers;      /* top to bottom, as given: absolute or relative to the driver's home */
-  char *upper, *work; /* both or neither; NULL means read-only */
+  char **lowers;       /* top to bottom, as given: absolute or relative to the driver's home */
+  char *upper, *work;  /* both or neither; NULL means read-only */
   GArray *uids, *gids; /* of IdRange; both or neither */
-  char *context;      /* SELinux context of the mount; NULL: none */
+  char *context;       /* SELinux context of the mount; NULL: none */
   gboolean is_volatile;
   guint64 attributes; /* MOUNT_ATTR_* */
 } MountOptions;
@@ -25,6 +25,6 @@ typedef struct {
 
 /* Parses @text. INVALID for an unknown option, no lower, one of upperdir and workdir without the
  * other, or an invalid mapping. */
-MountOptions *options_parse (const char *text, GError **error);
-void options_free (MountOptions *options);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (MountOptions, options_free)
+MountOptions *options_parse(const char *text, GError **error);
+void options_free(MountOptions *options);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MountOptions, options_free)

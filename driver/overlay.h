@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * One overlayfs superblock (the kernel's Documentation/filesystems/overlayfs.rst) out of descriptors,
- * in each of the ways that kernels take layers. Stands on mountapi, settings and util.
+ * One overlayfs superblock (the kernel's Documentation/filesystems/overlayfs.rst) out of
+ * descriptors, in each of the ways that kernels take layers. Stands on mountapi, settings and util.
  */
 #pragma once
 
 #include <glib.h>
 
 typedef struct {
-  GArray *lowers;      /* of int: directories or mounts, top to bottom; not owned here */
-  GArray *data;        /* of int: data-only layers below them */
+  GArray *lowers;        /* of int: directories or mounts, top to bottom; not owned here */
+  GArray *data;          /* of int: data-only layers below them */
   int upper_fd, work_fd; /* -1: read-only */
-  gboolean metacopy;   /* follow metacopy into the data layers as kernels before 6.16 want it: never
-                          together with an upper */
+  gboolean metacopy; /* follow metacopy into the data layers as kernels before 6.16 want it: never
+                        together with an upper */
   gboolean is_volatile;
   const char *context; /* SELinux context, or NULL */
   const char *source;  /* what mountinfo shows as its source */
   guint64 attributes;  /* MOUNT_ATTR_* */
-  gboolean understood; /* set: the kernel took the layers this way, a failure is about something else */
+  /* Set: the kernel took the layers this way, a failure is about something else. */
+  gboolean understood;
 } Overlay;
 
 typedef enum {
@@ -26,6 +27,6 @@ typedef enum {
   OVERLAY_CLASSIC,       /* mount(2) with one page of options; only in a private mount namespace */
 } OverlayWay;
 
-/* Creates the overlay and returns a detached mount of it. UNSUPPORTED where the kernel does not know
- * the way, or refuses the combination. */
-int overlay_create (Overlay *overlay, OverlayWay way, GError **error);
+/* Creates the overlay and returns a detached mount of it. UNSUPPORTED where the kernel does not
+ * know the way, or refuses the combination. */
+int overlay_create(Overlay *overlay, OverlayWay way, GError **error);

@@ -2,12 +2,12 @@
  *
  * Mode overlaydir's directories: an index written out as inodes of an ordinary filesystem, with the
  * xattrs user.overlay.metacopy and user.overlay.redirect, for overlayfs in a user namespace (the
- * kernel's Documentation/filesystems/overlayfs.rst, "Data-only lower layers" and "User xattr"). There
- * idmapped mounts are not to be had, so each mapping of ids has a directory of its own.
+ * kernel's Documentation/filesystems/overlayfs.rst, "Data-only lower layers" and "User xattr").
+ * There idmapped mounts are not to be had, so each mapping of ids has a directory of its own.
  *
- * One belongs to a layer of Podman's and goes with it: <layer>/nixstore-overlaydir/<key>. It is written
- * aside, under a lock that lets one be made at a time, and renamed when it is whole. Stands on
- * idmap, index, mountapi and util.
+ * One belongs to a layer of Podman's and goes with it: <layer>/nixstore-overlaydir/<key>. It is
+ * written aside, under a lock that lets one be made at a time, and renamed when it is whole. Stands
+ * on idmap, index, mountapi and util.
  */
 #pragma once
 
@@ -20,26 +20,28 @@
 /* Mappings of one image that have a directory; others are left to nixstore-fuse. */
 #define OVERLAYDIR_MAX 4
 
-/* The name of the directory for what @identity says of the image, under these mappings (of IdRange or
- * NULL) and that of our user namespace. Caller frees. */
-char *overlaydir_key (const char *identity, const GArray *uids, const GArray *gids);
+/* The name of the directory for what @identity says of the image, under these mappings (of IdRange
+ * or NULL) and that of our user namespace. Caller frees. */
+char *overlaydir_key(const char *identity, const GArray *uids, const GArray *gids);
 
 /* Opens the directory at @path (O_PATH). UNSUPPORTED when it is not made yet, UNTRUSTED when others
  * may write to the one that it is in. */
-int overlaydir_open (const char *path, GError **error);
+int overlaydir_open(const char *path, GError **error);
 
-/* Whether there is a point in making it: it is not there, nor was it found impossible on this kernel. */
-gboolean overlaydir_is_wanted (const char *path);
+/* Whether there is a point in making it: it is not there, nor was it found impossible on this
+ * kernel. */
+gboolean overlaydir_is_wanted(const char *path);
 
 /* Notes on disk, for overlaydir_is_wanted(), that @reason keeps it from being made. Best effort. */
-void overlaydir_give_up (const char *path, const char *reason);
+void overlaydir_give_up(const char *path, const char *reason);
 
 /* Makes it of the index @index_fd, in the directory @aside on the same filesystem, where what was
- * left half made is removed. With @wait FALSE it fails while another is being made. UNSUPPORTED when the image has what nobody can make here: ids outside the namespace, files too large for
- * the filesystem. */
-gboolean overlaydir_make (const char *path, const char *aside, int index_fd, const GArray *uids,
-                          const GArray *gids, gboolean wait, GError **error);
+ * left half made is removed. With @wait FALSE it fails while another is being made. UNSUPPORTED
+ * when the image has what nobody can make here: ids outside the namespace, files too large for the
+ * filesystem. */
+gboolean overlaydir_make(const char *path, const char *aside, int index_fd, const GArray *uids,
+                         const GArray *gids, gboolean wait, GError **error);
 
 /* Writes the index @index_fd into the empty directory @root_fd, ids as they are: part of
  * overlaydir_make(). */
-gboolean overlaydir_write (int root_fd, int index_fd, GError **error);
+gboolean overlaydir_write(int root_fd, int index_fd, GError **error);

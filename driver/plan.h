@@ -27,26 +27,26 @@ typedef enum {
 
 typedef struct {
   char *target;
-  char **lowers;     /* directories, top to bottom; the index, if there is one, lies below them */
+  char **lowers; /* directories, top to bottom; the index, if there is one, lies below them */
   PlanIndex index;
   guint reference;
-  char **data;       /* data-only layers that the index leads to */
+  char **data;                         /* data-only layers that the index leads to */
   char *overlaydir, *overlaydir_aside; /* the index as a directory (overlaydir.h), and where it is
                                           made; NULL: there is no place for one */
-  char *upper, *work; /* NULL: read-only */
+  char *upper, *work;                  /* NULL: read-only */
   GArray *uids, *gids; /* of IdRange; NULL: not mapped. They hold for lowers and index */
   gboolean is_volatile;
   char *context, *source; /* may be NULL */
-  guint64 attributes; /* MOUNT_ATTR_* */
+  guint64 attributes;     /* MOUNT_ATTR_* */
 } MountPlan;
 
-/* Plans the mount of @options' layers, of which @facts knows @n_facts, on @target. With @use_index FALSE a
- * reference's files are shown as the store has them. UNSUPPORTED where the layers cannot be
+/* Plans the mount of @options' layers, of which @facts knows @n_facts, on @target. With @use_index
+ * FALSE a reference's files are shown as the store has them. UNSUPPORTED where the layers cannot be
  * shown without an index, or not through one. */
-MountPlan *plan_new (const MountOptions *options, const PlanFacts *facts, gsize n_facts,
-                     gboolean use_index, const char *target, GError **error);
-void plan_free (MountPlan *plan);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC (MountPlan, plan_free)
+MountPlan *plan_new(const MountOptions *options, const PlanFacts *facts, gsize n_facts,
+                    gboolean use_index, const char *target, GError **error);
+void plan_free(MountPlan *plan);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(MountPlan, plan_free)
 
 /* Whether a single directory is to be bound: no overlay at all. */
-gboolean plan_is_bind (const MountPlan *plan);
+gboolean plan_is_bind(const MountPlan *plan);

@@ -9,13 +9,13 @@
 #include <sys/types.h>
 
 typedef struct {
-  char *mode;      /* "auto", "erofs", "bind", ...; checked by whoever uses it */
-  char *store;     /* the store's directory; NULL: NIX_STORE_DIR or /nix/store */
-  char *cache;     /* index cache; root: /var/cache/nixstore, else $XDG_CACHE_HOME/nixstore */
-  char *nix_store; /* the program nix-store: name or path */
+  char *mode;       /* "auto", "erofs", "bind", ...; checked by whoever uses it */
+  char *store;      /* the store's directory; NULL: NIX_STORE_DIR or /nix/store */
+  char *cache;      /* index cache; root: /var/cache/nixstore, else $XDG_CACHE_HOME/nixstore */
+  char *nix_store;  /* the program nix-store: name or path */
   char *substitute; /* "true" or "false": may a mount fetch a path that is missing? */
   char *substitute_timeout; /* seconds that this may take, a decimal number */
-  char *fuse_passthrough; /* "true" or "false": are files read from the store's page cache? */
+  char *fuse_passthrough;   /* "true" or "false": are files read from the store's page cache? */
   char *cache_limit; /* what all indexes may take, as util_parse_size() reads it; "0": anything */
 } Settings;
 
@@ -32,14 +32,14 @@ typedef struct {
   const char *source; /* a file's path, the name of an environment variable, or "default" */
 } SettingsEntry;
 
-/* Describes setting number @i, in the order of nixstore.conf(5); the texts are the library's. FALSE when
- * there are no more, or settings_get() failed. */
+/* Describes setting number @i, in the order of nixstore.conf(5); the texts are the library's. FALSE
+ * when there are no more, or settings_get() failed. */
 gboolean settings_describe(guint i, SettingsEntry *ret_entry);
 
 /* Whether the process is root of the initial user namespace: `podman unshare` shows uid 0 too. */
 gboolean settings_process_is_root(void);
 
-/* Whether @owner may decide what this process trusts: root, which a user namespace shows as the overflow
- * uid (as it does every user that it does not map: nothing inside tells them apart), and, unless the
- * process is root itself, its own user. */
+/* Whether @owner may decide what this process trusts: root, which a user namespace shows as the
+ * overflow uid (as it does every user that it does not map: nothing inside tells them apart), and,
+ * unless the process is root itself, its own user. */
 gboolean settings_owner_is_trusted(uid_t owner);

@@ -36,9 +36,10 @@ gboolean util_error_errno(GError **error, const char *format, ...) G_GNUC_PRINTF
 gboolean util_error(GError **error, NixstoreError code, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 
-/* What main() calls first: undoes what a caller may have handed down through exec(2) that would make ours
- * misbehave. SIGCHLD ignored, which leaves waitpid(2) without any child's exit status; and standard
- * descriptors closed, whose numbers the next files to be opened would get, and messages go to. */
+/* What main() calls first: undoes what a caller may have handed down through exec(2) that would
+ * make ours misbehave. SIGCHLD ignored, which leaves waitpid(2) without any child's exit status;
+ * and standard descriptors closed, whose numbers the next files to be opened would get, and
+ * messages go to. */
 void util_prepare_process(void);
 
 /* A text that a person reads on one line: control characters, newlines and invalid UTF-8 become

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The names by which a layer says that something of the layers below is gone: the OCI image spec's layer.md
+ * The names by which a layer says that something of the layers below is gone: the OCI image spec's
+ * layer.md
  * ("Whiteouts"), after AUFS. Stands on nothing.
  */
 #pragma once

@@ -42,9 +42,10 @@ Scratch *scratch_new_beside(const char *destination, gboolean directory, GError 
 gboolean scratch_commit(Scratch *scratch, const char *destination, GError **error);
 
 /* From here on SIGINT, SIGTERM and SIGHUP remove every scratch directory there is and then end the
- * process as the signal would have; SIGPIPE waits for scratch_finish(). Called once, by main(), before there are threads. Children that
- * are started without store.h's or podman.h's functions must unblock these signals themselves
- * (scratch_child_setup() is a GSpawnChildSetupFunc that does). */
+ * process as the signal would have; SIGPIPE waits for scratch_finish(). Called once, by main(),
+ * before there are threads. Children that are started without store.h's or podman.h's functions
+ * must unblock these signals themselves (scratch_child_setup() is a GSpawnChildSetupFunc that
+ * does). */
 void scratch_guard_signals(void);
 
 /* What stands between these two is done whole or fails: a signal is dealt with when it is through,
