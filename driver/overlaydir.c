@@ -19,7 +19,7 @@
 #include "util.h"
 
 /* Changes whenever what is written for the same index does. */
-#define OVERLAYDIR_VERSION 1
+#define OVERLAYDIR_VERSION 2
 #define OVERLAYDIR_KEY_SIZE 32
 #define OVERLAYDIR_FAILED ".failed"
 #define OVERLAYDIR_MAX_MESSAGE 4096
