@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOAD_TRIES 5
+#define IMPORT_TRIES 10
 
 void
 import_free(Import *import)
@@ -186,7 +186,15 @@ import_add_root(const PodmanImage *image, const char *store_path, GError **error
                       image->driver);
   g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
   g_autofree char *link = g_build_filename(layer, SESSION_GC_LINK, NULL);
-  return import_flush(image->diffs[0], error) && store_add_root(store_path, link, error);
+  if (!import_flush(image->diffs[0], error) || !store_add_root(store_path, link, error))
+    return FALSE;
+  if (access(image->diffs[0], F_OK) == 0)
+    return TRUE;
+  /* Somebody removed the image, and Nix made the directory anew, which nobody would remove. */
+  util_error_errno(error, "read %s", image->diffs[0]);
+  store_remove_root(link);
+  rmdir(layer);
+  return FALSE;
 }
 
 /* Whether the layer of the reference image still has its reference and the name that overlay has
@@ -242,26 +250,6 @@ load_archive(const ReferenceImage *image, const Scratch *scratch, GError **error
   return podman_inspect_image(image->id, error);
 }
 
-/* Podman's storage is anybody's between two of its steps: who prunes meanwhile takes an image that
- * has no name yet, and all images of a path have one layer, which load finds and then misses where
- * the last of them is just removed. */
-static PodmanImage *
-load_until_there(const ReferenceImage *reference, const Scratch *scratch, GError **error)
-{
-  g_autoptr(GError) local = NULL;
-  for (guint tries = LOAD_TRIES; tries > 0; tries--) {
-    g_clear_error(&local);
-    PodmanImage *image = load_archive(reference, scratch, &local);
-    if (image)
-      return image;
-    if (!strstr(local->message, "layer not known") && !strstr(local->message, "image not known") &&
-        !strstr(local->message, "not a layer, image, or container"))
-      break;
-  }
-  g_propagate_error(error, g_steal_pointer(&local));
-  return NULL;
-}
-
 /* The image was there: gives it the name if it lacks that. */
 static gboolean
 import_existing(Import *import, const PodmanImage *image, const char *store_path, GError **error)
@@ -272,29 +260,97 @@ import_existing(Import *import, const PodmanImage *image, const char *store_path
          (import->existed || podman_run(arguments, NULL, error));
 }
 
+/* Takes the image out again, but for the names that others have given it by now. */
+static void
+import_undo(const Import *import, const char *id)
+{
+  const char *rmi[] = {"rmi", id, NULL};
+  const char *untag[] = {"untag", id, import->name, NULL};
+  g_autoptr(PodmanImage) image = podman_inspect_image(id, NULL);
+  if (!image)
+    return;
+  gboolean ours =
+      !image->names[0] || (g_str_equal(image->names[0], import->name) && !image->names[1]);
+  podman_run(ours ? rmi : untag, NULL, NULL);
+}
+
 /* Loads the image; what fails afterwards takes it out again. */
 static PodmanImage *
-load_and_root(Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
-              GError **error)
+load_and_root(const Import *import, Preparation *preparation, const ReferenceImage *reference,
+              const Scratch *scratch, GError **error)
 {
-  const char *undo[] = {"rmi", reference->id, NULL};
-  g_autoptr(PodmanImage) image = load_until_there(reference, scratch, error);
+  g_autoptr(PodmanImage) image = load_archive(reference, scratch, error);
   if (image && import_add_root(image, preparation->reference->store_path, error) &&
       task_join(&preparation->task, error))
     return g_steal_pointer(&image);
-  podman_run(undo, NULL, NULL);
+  import_undo(import, reference->id);
   return NULL;
 }
 
 static gboolean
-import_new(Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
-           GError **error)
+import_new(const Import *import, Preparation *preparation, const ReferenceImage *reference,
+           const Scratch *scratch, GError **error)
 {
   /* An image without its root would lose its path to the next collection. */
   scratch_hold_signals();
-  g_autoptr(PodmanImage) image = load_and_root(preparation, reference, scratch, error);
+  g_autoptr(PodmanImage) image = load_and_root(import, preparation, reference, scratch, error);
   scratch_release_signals();
   return image != NULL;
+}
+
+/* *@damaged is set once there was an image of that ID that had lost its reference. */
+static gboolean
+import_once(Import *import, Preparation *preparation, const ReferenceImage *reference,
+            const Scratch *scratch, PodmanImage **damaged, GError **error)
+{
+  const char *store_path = preparation->reference->store_path;
+  /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
+  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, NULL);
+  if (image && image->diffs[0] && !import_is_whole(image, preparation->reference)) {
+    if (!import_remove_damaged(image, error))
+      return FALSE;
+    podman_image_free(*damaged);
+    *damaged = g_steal_pointer(&image);
+  }
+  import->loaded = image == NULL;
+  gboolean ok = image ? import_existing(import, image, store_path, error) &&
+                            task_join(&preparation->task, error)
+                      : import_new(import, preparation, reference, scratch, error);
+  return ok && (!*damaged || import_give_names(reference->id, (*damaged)->names, error));
+}
+
+/* Podman's storage is anybody's between two of its steps. Who prunes meanwhile takes an image that
+ * has no name yet; who removes another name of the image takes it before it gets ours; and all
+ * images of a path have one layer, which load finds and then misses where the last of them is just
+ * removed. */
+static gboolean
+import_was_disturbed(const GError *error)
+{
+  static const char *const signs[] = {
+      "image not known",        "layer not known", "not a layer, image, or container",
+      "locating item named \"", "not an image",    "o such file or directory",
+  };
+  for (guint i = 0; i < G_N_ELEMENTS(signs); i++)
+    if (strstr(error->message, signs[i]))
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean
+import_until_there(Import *import, Preparation *preparation, const ReferenceImage *reference,
+                   const Scratch *scratch, GError **error)
+{
+  g_autoptr(PodmanImage) damaged = NULL;
+  for (guint tries = IMPORT_TRIES; tries > 0; tries--) {
+    g_autoptr(GError) local = NULL;
+    if (import_once(import, preparation, reference, scratch, &damaged, &local))
+      return TRUE;
+    if (tries == 1 || !import_was_disturbed(local)) {
+      g_propagate_error(error, g_steal_pointer(&local));
+      return FALSE;
+    }
+  }
+  return FALSE;
 }
 
 Import *
@@ -317,23 +373,12 @@ import_image(const char *store_path, const char *name, GError **error)
   if (!reference || !task_join(&hold.task, error))
     return NULL;
   import->image_id = g_strdup(reference->id);
-  /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
-  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, NULL);
-  g_autoptr(PodmanImage) damaged = NULL;
-  if (image && image->diffs[0] && !import_is_whole(image, preparation.reference)) {
-    if (!import_remove_damaged(image, error))
-      return NULL;
-    damaged = g_steal_pointer(&image);
-  }
-  gboolean ok = image ? import_existing(import, image, store_path, error) &&
-                            task_join(&preparation.task, error)
-                      : import_new(&preparation, reference, scratch, error);
-  if (ok && damaged)
-    ok = import_give_names(reference->id, damaged->names, error);
-  if (ok && !image && task_join(&probe.task, NULL) && !probe.can_mount)
+  if (!import_until_there(import, &preparation, reference, scratch, error))
+    return NULL;
+  if (import->loaded && task_join(&probe.task, NULL) && !probe.can_mount)
     command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
                  "the storage driver nixstore: see nixstore-mount(8)");
-  return ok ? g_steal_pointer(&import) : NULL;
+  return g_steal_pointer(&import);
 }
 
 static char *option_name;

@@ -10,6 +10,7 @@ typedef struct {
   char *name;       /* as Podman has it: "localhost/debian:latest" */
   char *image_id;   /* 64 hex digits: Podman's ID of the reference image */
   gboolean existed; /* it was there, under that name, before */
+  gboolean loaded;  /* it was not there, under any name */
 } Import;
 
 void import_free(Import *import);

@@ -202,6 +202,43 @@ podman rmi hello >/dev/null
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- somebody removes the image between two steps of an import, as prune does: once, before the
+# verb that $T/meddle names, or after it
+cat >"$T/meddle-podman" <<END
+#!/bin/sh
+meddle() {
+  case " \$2 " in *" \$(cat "$T/meddle" 2>/dev/null) "*) ;; *) return ;; esac
+  [ "\$(cat "$T/meddle-when")" != "\$1" ] || { rm "$T/meddle"; $(printf '%q ' "$PODMAN" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp") rmi -f $ID >/dev/null 2>&1; }
+}
+program=$PODMAN
+[ "\${0##*/}" != meddle-nix ] || program=$(command -v nix-store)
+meddle before "\$*"
+"\$program" "\$@"
+rc=\$?
+meddle after "\$*"
+exit \$rc
+END
+chmod +x "$T/meddle-podman"
+ln "$T/meddle-podman" "$T/meddle-nix"
+for meddle in 'tag before' 'load after' "$root_layers/[^ ]* before"; do
+  # What the directory of the layer is called is known when there is one.
+  import -q "$P" >/dev/null
+  layer=$(echo "$root_layers"/*/nixstore-gcroot)
+  case $meddle in
+    tag*) podman tag hello other; podman untag hello ;;
+    load*) podman rmi hello >/dev/null ;;
+    *) rm "$layer"; meddle="$layer before" ;;
+  esac
+  echo "${meddle% *}" >"$T/meddle"; echo "${meddle#* }" >"$T/meddle-when"
+  what=${meddle/"$layer"/nix-store}
+  check "removed (${what/ /, }): import" env NIXSTORE_NIX_STORE="$T/meddle-nix" "$NIXSTORE" import "$P" \
+    --podman "$T/meddle-podman" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" --storage-driver overlay
+  check "removed ($what): it was" test ! -e "$T/meddle"
+  is "removed ($what): the image is there with its root, and nothing besides" \
+    "$(podman images -q | wc -l) $(readlink "$root_layers"/*/nixstore-gcroot) $(find "$root_layers" -mindepth 1 -maxdepth 1 -type d ! -name l | wc -l)" "1 $P 1"
+  podman rmi -a -f >/dev/null
+done
+
 # ---- Nix collects garbage at the same time: an image that is imported keeps its path; one whose path went
 # first is not imported.
 imported=0 refused=0 wrong=

@@ -4,7 +4,8 @@
 # Containers started and killed by the dozen, images imported and removed and everything
 # pruned meanwhile, the store collected: no error that stock overlay does not give, nothing
 # left, no path gone that a container needs.
-# NIXSTORE_STORM: how many containers for each way (45); NIXSTORE_STORM_WAYS.
+# NIXSTORE_STORM: how many containers for each way (45); NIXSTORE_STORM_TOGETHER: how many of them
+# at a time (10).
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$SRCDIR/test/podman/small.sh"
@@ -20,7 +21,7 @@ other=$("$NIXSTORE" convert "$source" --name "storm-other-${T##*.}") || tap_bail
 # That is imported again and again. The other path has no root but that of its image.
 nix-store --realise "$other" --add-root "$T/hold" --indirect >/dev/null
 containers=${NIXSTORE_STORM:-45}
-together=10
+together=${NIXSTORE_STORM_TOGETHER:-10}
 
 p() { "podman_$way" "$@"; }
 
