@@ -49,13 +49,13 @@ MEASURES = [
 ]
 
 
-def measure(argv, way, cold):
+def measure(argv, way, cold, at_peer="BENCH_BIND"):
     variable, runner = WAYS[way]
     if variable not in ENV:
         raise RuntimeError("this host cannot mount it")
     prefix = command(runner) if runner else []
     ours, peer = (prefix + [a.replace("@", ENV[at]) for a in argv]
-                  for at in (variable, "BENCH_BIND"))
+                  for at in (variable, at_peer))
     return paired(ours, peer, SLOW_RUNS if cold and argv is READ else RUNS, cold=cold,
                   warmup=0 if cold else 1)
 
@@ -64,3 +64,6 @@ for _what, _argv, _cold, _bars in MEASURES:
     for _way, _bar in _bars.items():
         row(f"{_what}, {_way} : bind mount of rootfs", _bar, "mounts")(
             lambda argv=_argv, way=_way, cold=_cold: measure(argv, way, cold))
+    # What the index costs, without what any overlay costs.
+    row(f"{_what}, erofs : plain overlay", 1.05, "mounts")(
+        lambda argv=_argv, cold=_cold: measure(argv, "erofs", cold, "BENCH_PLAIN"))
