@@ -208,33 +208,39 @@ data_put(DataSet *set, guint64 nid, int fd, int *ret_evicted)
   return oldest;
 }
 
+gboolean
+data_borrow_open(Data *data, guint64 nid, DataLoan *ret_loan)
+{
+  DataSet *set = data_find_set(data, nid);
+
+  g_mutex_lock(&set->lock);
+  DataSlot *slot = data_lend(set, nid);
+  g_mutex_unlock(&set->lock);
+  if (slot)
+    *ret_loan = (DataLoan){.fd = slot->fd, .slot = slot};
+  return slot != NULL;
+}
+
 int
 data_borrow(Data *data, const Index *index, guint64 nid, guint64 size, DataLoan *ret_loan)
 {
   DataSet *set = data_find_set(data, nid);
   autofd int surplus = -1;
 
+  if (data_borrow_open(data, nid, ret_loan))
+    return 0;
+  int fd = data_open_content(data, index, nid, size);
+  if (fd < 0)
+    return fd;
   g_mutex_lock(&set->lock);
+  /* Another thread may have been as quick. */
   DataSlot *slot = data_lend(set, nid);
+  if (slot)
+    surplus = fd;
+  else
+    slot = data_put(set, nid, fd, &surplus);
   g_mutex_unlock(&set->lock);
-  if (!slot) {
-    int fd = data_open_content(data, index, nid, size);
-    if (fd < 0)
-      return fd;
-    g_mutex_lock(&set->lock);
-    /* Another thread may have been as quick. */
-    slot = data_lend(set, nid);
-    if (slot)
-      surplus = fd;
-    else
-      slot = data_put(set, nid, fd, &surplus);
-    g_mutex_unlock(&set->lock);
-    if (!slot) {
-      *ret_loan = (DataLoan){.fd = fd};
-      return 0;
-    }
-  }
-  *ret_loan = (DataLoan){.fd = slot->fd, .slot = slot};
+  *ret_loan = (DataLoan){.fd = slot ? slot->fd : fd, .slot = slot};
   return 0;
 }
 

@@ -35,3 +35,5 @@ typedef struct {
  * index says. Give it back with data_return(), and use it only with offsets (pread(2)). */
 int data_borrow(Data *data, const Index *index, guint64 nid, guint64 size, DataLoan *ret_loan);
 void data_return(DataLoan *loan);
+/* The same without waiting for a disk: only where it is open already. */
+gboolean data_borrow_open(Data *data, guint64 nid, DataLoan *ret_loan);

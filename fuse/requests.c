@@ -25,6 +25,14 @@ request_context(fuse_req_t req)
   return fuse_req_userdata(req);
 }
 
+void
+request_let_go(RequestContext *context)
+{
+  if (context->baton)
+    pthread_mutex_unlock(context->baton);
+  context->baton = NULL;
+}
+
 const Server *
 request_server(fuse_req_t req)
 {
@@ -276,19 +284,27 @@ request_reply_zeroes(fuse_req_t req, gsize size)
   fuse_reply_iov(req, parts, count);
 }
 
-/* Goes on after short reads; FALSE when the file ends early. */
+/* Goes on after short reads; FALSE when the file ends early. What the kernel has cached comes at
+ * once. */
 static gboolean
-request_read_all(int fd, char *buffer, gsize size, off_t offset)
+request_read_all(fuse_req_t req, int fd, gsize size, off_t offset)
 {
-  while (size > 0) {
-    gssize done = pread(fd, buffer, size, offset);
+  RequestContext *context = fuse_req_userdata(req);
+  struct iovec part = {.iov_base = context->reply, .iov_len = size};
+
+  while (part.iov_len > 0) {
+    gssize done = preadv2(fd, &part, 1, offset, context->baton ? RWF_NOWAIT : 0);
+    if (context->baton && done <= 0) {
+      request_let_go(context);
+      continue;
+    }
     if (done < 0 && errno == EINTR)
       continue;
     if (done <= 0)
       return FALSE;
-    buffer += done;
+    part.iov_base = (char *)part.iov_base + done;
+    part.iov_len -= (gsize)done;
     offset += done;
-    size -= (gsize)done;
   }
   return TRUE;
 }
@@ -296,16 +312,16 @@ request_read_all(int fd, char *buffer, gsize size, off_t offset)
 static void
 request_reply_content(fuse_req_t req, const DataLoan *loan, gsize size, off_t offset)
 {
-  char *reply = request_context(req)->reply;
   struct fuse_bufvec content = FUSE_BUFVEC_INIT(size);
 
   if (size < REQUESTS_SPLICE_FROM) {
-    if (request_read_all(loan->fd, reply, size, offset))
-      fuse_reply_buf(req, reply, size);
+    if (request_read_all(req, loan->fd, size, offset))
+      fuse_reply_buf(req, request_context(req)->reply, size);
     else
       fuse_reply_err(req, EIO);
     return;
   }
+  request_let_go(fuse_req_userdata(req));
   /* All of it at once, and what will be asked for next: the store's file system would read ahead
    * in smaller steps. */
   posix_fadvise(loan->fd, offset, (off_t)(2 * size), POSIX_FADV_WILLNEED);
@@ -335,7 +351,10 @@ request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     return;
   }
   size = MIN(size, st.size - (guint64)offset);
-  error = data_borrow(server->data, server->index, nid, st.size, &loan);
+  if (!data_borrow_open(server->data, nid, &loan)) {
+    request_let_go(fuse_req_userdata(req));
+    error = data_borrow(server->data, server->index, nid, st.size, &loan);
+  }
   if (error == -ENODATA) {
     request_reply_zeroes(req, size);
   } else if (error < 0) {
@@ -358,6 +377,7 @@ request_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
   DataLoan loan;
   int error = index_stat(server->index, nid, &st);
 
+  request_let_go(fuse_req_userdata(req));
   if (error == 0)
     error = data_borrow(server->data, server->index, nid, st.size, &loan);
   if (error == -ENODATA && whence == SEEK_HOLE && (guint64)offset < st.size) {

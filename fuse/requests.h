@@ -7,6 +7,7 @@
 
 #define FUSE_USE_VERSION 312
 #include <fuse_lowlevel.h>
+#include <pthread.h>
 
 #include "serve.h"
 
@@ -16,13 +17,16 @@
 /* A session's user data: what a thread has for itself. */
 typedef struct {
   const Server *server;
-  char *reply; /* REQUESTS_REPLY_SIZE */
+  char *reply;            /* REQUESTS_REPLY_SIZE */
+  pthread_mutex_t *baton; /* held by this thread, as nobody else takes requests; or NULL */
 } RequestContext;
 
 const struct fuse_lowlevel_ops *requests_operations(void);
 
 /* For the handlers' own files. */
 const RequestContext *request_context(fuse_req_t req);
+/* Another thread is to take the next request, as for this one a disk may have to be waited for. */
+void request_let_go(RequestContext *context);
 const Server *request_server(fuse_req_t req);
 /* FUSE's root has the number 1 and none has 0; nids may be either. */
 guint64 request_nid(const Server *server, fuse_ino_t ino);

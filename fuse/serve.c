@@ -3,6 +3,7 @@
 
 #include "serve.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,10 +25,23 @@
 /* Requests of a thread after which it counts its page faults. */
 #define SERVE_TRIM_INTERVAL 16
 
+/* Microseconds that whoever waits for a request looks for one before it sleeps. A first walk
+ * through an overlay sends one request after the other, and to wake two processes on two idle
+ * processors for each takes longer than all the rest of it. */
+#define SERVE_POLL_USEC 50
+
+/* Who has it takes the next request; the others wait for it outside the kernel, which would wake
+ * one of them for each request. Shared by the threads. */
+typedef struct {
+  pthread_mutex_t mutex;
+  gint64 poll_usec; /* 0 where there is one processor: whoever is to ask needs it */
+} Baton;
+
 /* One thread, with a libfuse session of its own: sessions share nothing, so threads neither. */
 struct Worker {
   const Server *server;
   const Channel *channel;
+  Baton *baton;
   int fd;
   struct fuse_session *session;
   RequestContext context;
@@ -99,9 +113,11 @@ worker_refuse_overlay(const Worker *worker, const struct fuse_in_header *in, gsi
 }
 
 static void
-worker_open(const Worker *worker, const struct fuse_in_header *in)
+worker_open(Worker *worker, const struct fuse_in_header *in)
 {
   const Server *server = worker->server;
+
+  request_let_go(&worker->context);
   guint64 nid = request_nid(server, in->nodeid);
   int id = passthrough_open(server->passthrough, server->index, server->data, nid);
   struct {
@@ -189,28 +205,54 @@ worker_trim(Worker *worker)
   index_trim(worker->server->index);
 }
 
+static gssize
+worker_take(Worker *worker)
+{
+  struct pollfd ready = {.fd = worker->fd, .events = POLLIN};
+  gint64 until = worker->baton->poll_usec ? g_get_monotonic_time() + worker->baton->poll_usec : 0;
+
+  while (until && poll(&ready, 1, 0) == 0 && g_get_monotonic_time() < until)
+    ;
+  return read(worker->fd, worker->request, SERVE_REQUEST_SIZE);
+}
+
+/* Returns FALSE at the end. */
+static gboolean
+worker_fail(Worker *worker, int error)
+{
+  /* ENOENT: that request was given up while it was handed over. */
+  if (error == EINTR || error == EAGAIN || error == ENOENT)
+    return TRUE;
+  /* Unmounted; aborted by an administrator (/sys/fs/fuse/connections). */
+  if (error == ENODEV || error == ECONNABORTED)
+    return FALSE;
+  errno = error;
+  util_error_errno(&worker->error, "take a request from the kernel");
+  return FALSE;
+}
+
 static void *
 worker_run(void *data)
 {
   Worker *worker = data;
+  RequestContext *context = &worker->context;
+  gboolean goes_on = TRUE;
 
-  for (;;) {
-    gssize size = read(worker->fd, worker->request, SERVE_REQUEST_SIZE);
+  while (goes_on) {
+    if (!context->baton) {
+      pthread_mutex_lock(&worker->baton->mutex);
+      context->baton = &worker->baton->mutex;
+    }
+    gssize size = worker_take(worker);
     if (size >= 0) {
       serve_worker_answer(worker, worker->request, (gsize)size);
       worker_trim(worker);
-    }
-    /* ENOENT: that request was given up while it was handed over. */
-    else if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
-      continue;
-    /* Unmounted; aborted by an administrator (/sys/fs/fuse/connections). */
-    else if (errno == ENODEV || errno == ECONNABORTED)
-      return NULL;
-    else {
-      util_error_errno(&worker->error, "take a request from the kernel");
-      return NULL;
+    } else {
+      goes_on = worker_fail(worker, errno);
     }
   }
+  request_let_go(context);
+  return NULL;
 }
 
 static void
@@ -252,6 +294,8 @@ serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds, G
 {
   g_autofree Worker *workers = g_new0(Worker, n_fds);
   g_autofree pthread_t *threads = g_new0(pthread_t, n_fds);
+  Baton baton = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                 .poll_usec = g_get_num_processors() > 1 ? SERVE_POLL_USEC : 0};
   gsize running = 0;
 
   if (!server->is_broken && !mountapi_is_disabled("fuse-ahead"))
@@ -260,6 +304,7 @@ serve_run(Server *server, const Channel *channel, const int *fds, gsize n_fds, G
     passthrough_start(server->passthrough);
   for (gsize i = 0; i < n_fds; i++) {
     worker_init(&workers[i], server, channel, fds[i]);
+    workers[i].baton = &baton;
     if (!worker_start(&workers[i], error))
       return FALSE;
   }
