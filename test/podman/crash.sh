@@ -1,11 +1,13 @@
 #!/bin/bash
 # parallel: yes
 # timeout: 1200
-# SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do: the next
-# start works, and at the end nothing is left.
-# NIXSTORE_CRASH_ROUNDS: rounds for each way (16); NIXSTORE_CRASH_SEED.
+# SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do, root's and a
+# user's: the next start works, and at the end nothing is left.
+# NIXSTORE_CRASH_ROUNDS: rounds for each way as root (16), a quarter of that for the user;
+# NIXSTORE_CRASH_SEED; NIXSTORE_CRASH_WAYS.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
+. "$TESTLIB/rootless.sh"
 . "$SRCDIR/test/podman/small.sh"
 tap_need nix-store
 tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
@@ -31,8 +33,13 @@ kill -9 \$pid 2>/dev/null
 wait \$pid
 END
 chmod +x "$NIXSTORE_MOUNT"
+rootless_setup
+cp "$real_mount" "$T/bin/real-mount"
+sed -i "s,$real_mount,$T/bin/real-mount," "$T/mount"
+cp "$T/mount" "$T/bin/nixstore-mount"
 
-p() { "podman_$way" "$@"; }
+p() { case $way in user-*) rootless_podman "${way#*-}" "$@" ;; *) "podman_$way" "$@" ;; esac; }
+import() { case $way in user-*) rootless_nixstore "${way#*-}" import "$@" ;; *) nixstore_for "$way" import "$@" ;; esac; }
 moment() { printf '0.%03d' $((RANDOM % $1)); }
 
 # What is done, of which each may be broken off anywhere.
@@ -45,7 +52,7 @@ act() {
     diff) p diff k2 ;;
     exec) p start k2 && p exec k2 touch /touched ;;
     mount) p image mount base:1 ;;
-    import) nixstore_for "$way" import "$path" --name localhost/again:1 ;;
+    import) import "$path" --name localhost/again:1 ;;
   esac
 }
 acts=(run detached rm commit diff exec mount import)
@@ -76,15 +83,17 @@ round() {
       act "$what" >/dev/null 2>&1 & pid=$!
       sleep "$(moment 600)"
       # conmon's command line names the storage.
-      pkill -9 -f "^[^ ]*conmon .*$T/p/" || :
+      pkill -9 -f "^[^ ]*conmon .*$T/(user/)?p/" || :
       wait $pid
       ;;
     podman)
-      # setsid: the process group is Podman's, and conmon is not of it.
-      (export -f p act podman_at nixstore_for podman_nixstore podman_mountprogram 2>/dev/null
-        act "$what") >/dev/null 2>&1 & pid=$!
+      act "$what" >/dev/null 2>&1 & pid=$!
       sleep "$(moment 600)"
-      pkill -9 -P $pid
+      # A user's Podman is two processes, one in the user's namespaces. conmon is none of them.
+      case $way in
+        user-*) pkill -9 -f "^[^ ]*(podman|nixstore)[^ ]* .*--root $(storage)" ;;
+        *) pkill -9 -P $pid ;;
+      esac
       kill -9 $pid 2>/dev/null
       wait $pid 2>/dev/null
       ;;
@@ -93,10 +102,11 @@ round() {
 }
 
 shopt -s extglob
-storage() { case $way in nixstore) echo "$T/p/nixstore" ;; mountprogram) echo "$T/p/mp" ;; esac; }
+storage() { case $way in nixstore) echo "$T/p/nixstore/root" ;; mountprogram) echo "$T/p/mp/root" ;; user-*) echo "$RHOME/p/${way#*-}" ;; esac; }
 
-for way in $WAYS; do
-  nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
+for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
+  [ "${way#user-}" = "$way" ] || rounds=$(((${NIXSTORE_CRASH_ROUNDS:-16} + 3) / 4))
+  import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
   p run --rm --network=none base:1 true
   leak_mark
   failed=()
@@ -112,13 +122,13 @@ for way in $WAYS; do
   p image prune -f >/dev/null 2>&1
   # Podman's own temporary files do not go with it; the roots in ours do at a collection. Two
   # Podmans at once may both make the home a mount.
-  rm -rf "$TMPDIR"/*
+  rm -rf "$TMPDIR"/* "$RHOME/tmp"/*
   nix-store --gc >"$T/gc.log" 2>&1
-  home=$(echo "$(storage)"/root/@(nixstore|overlay))
+  home=$(echo "$(storage)"/@(nixstore|overlay))
   while [ "$(mounts_beneath "$home" | grep -cx "$home")" -gt 1 ]; do umount -l "$home"; done
   assert_nothing_left "$way: nothing is left"
   check "$way: rmi" p rmi base:1
-  is "$way: no layer is left" "$(find "$(storage)/root" -mindepth 3 -maxdepth 3 -name diff | wc -l)" 0
+  is "$way: no layer is left" "$(find "$(storage)" -mindepth 3 -maxdepth 3 -name diff | wc -l)" 0
   nix-store --gc >"$T/gc.log" 2>&1
   check "$way: the path is collected" test ! -e "$path"
   "$NIXSTORE" convert "$source" --name "crash-${T##*.}" >/dev/null
