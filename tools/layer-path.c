@@ -70,6 +70,7 @@ typedef struct {
   GString *rest;
   gsize literal;
   gboolean is_literal; /* the component taken last */
+  gboolean dangling;   /* the last of the literal ones leads nowhere */
   guint links;
 } Walk;
 
@@ -122,10 +123,12 @@ walk_step(Walk *walk, const char *name, gboolean create, guint32 mark, GError **
   next = tree_lookup(walk->node, name);
   if (next == NULL && create && walk->is_literal)
     next = make_directory(walk->tree, walk->node, name, mark);
-  if (next == NULL)
+  if (next == NULL) {
+    walk->dangling = !walk->is_literal && walk->literal == 0;
     return util_error(error, NIXSTORE_ERROR_INVALID,
                       walk->is_literal ? "a directory on its way is missing"
                                        : "it leads through a dangling symlink");
+  }
   if (S_ISLNK(next->inode->mode))
     return walk_follow(walk, next, error);
   if (!S_ISDIR(next->inode->mode))
@@ -136,11 +139,11 @@ walk_step(Walk *walk, const char *name, gboolean create, guint32 mark, GError **
 
 TreeNode *
 layer_path_resolve_parent(Tree *tree, const LayerPath *path, gboolean create, guint32 mark,
-                          GError **error)
+                          gboolean *ret_dangling, GError **error)
 {
   gsize size = (gsize)(path->name - path->clean);
   g_autoptr(GString) rest = g_string_new_len(path->clean, (gssize)size);
-  Walk walk = {tree, tree_root(tree), rest, rest->len, FALSE, 0};
+  Walk walk = {.tree = tree, .node = tree_root(tree), .rest = rest, .literal = rest->len};
   char name[NAME_MAX + 1];
 
   while (walk.rest->len > 0) {
@@ -148,8 +151,11 @@ layer_path_resolve_parent(Tree *tree, const LayerPath *path, gboolean create, gu
       util_error(error, NIXSTORE_ERROR_INVALID, "it leads through an overlong symlink");
       return NULL;
     }
-    if (!walk_step(&walk, name, create, mark, error))
+    if (!walk_step(&walk, name, create, mark, error)) {
+      if (ret_dangling != NULL)
+        *ret_dangling = walk.dangling;
       return NULL;
+    }
   }
   return walk.node;
 }

@@ -17,6 +17,7 @@ typedef struct {
 gboolean layer_path_parse(const char *path, LayerPath *ret_path, GError **error);
 
 /* The directory that the entry @path belongs in, symlinks followed. Missing ones are made with the
- * mark @mark if @create. NULL with @error where there is none. */
+ * mark @mark if @create. NULL with @error where there is none; whether only because its own name is
+ * a symlink that leads nowhere, in @ret_dangling (may be NULL). */
 TreeNode *layer_path_resolve_parent(Tree *tree, const LayerPath *path, gboolean create,
-                                    guint32 mark, GError **error);
+                                    guint32 mark, gboolean *ret_dangling, GError **error);

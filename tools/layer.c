@@ -146,18 +146,16 @@ make_opaque(LayerTarget *target, TreeNode *dir)
   }
 }
 
-static void
-apply_opaque(LayerTarget *target, const LayerPath *path, TreeNode *parent)
+/* vfs walks a directory to be made opaque without following a last symlink: then there is nothing
+ * to walk, nor where a file is. */
+static gboolean
+opaque_is_void(LayerTarget *target, const LayerPath *path)
 {
-  g_autofree char *literal = NULL;
-  TreeNode *named;
+  gsize size = path->name > path->clean ? (gsize)(path->name - path->clean - 1) : 0;
+  g_autofree char *literal = g_strndup(path->clean, size);
+  const TreeNode *named = tree_lookup_path(target->tree, literal);
 
-  /* vfs walks the directory without following a last symlink: then there is nothing to walk. */
-  literal = path->name > path->clean ? g_strndup(path->clean, (gsize)(path->name - path->clean - 1))
-                                     : g_strdup("");
-  named = tree_lookup_path(target->tree, literal);
-  if (named == NULL || !S_ISLNK(named->inode->mode))
-    make_opaque(target, parent);
+  return named != NULL && !S_ISDIR(named->inode->mode);
 }
 
 static void
@@ -170,12 +168,25 @@ remove_entry(LayerTarget *target, TreeNode *parent, const char *name)
 }
 
 static gboolean
-apply_whiteout(LayerTarget *target, const LayerPath *path, TreeNode *parent, GError **error)
+apply_whiteout(LayerTarget *target, const LayerPath *path, GError **error)
 {
+  g_autoptr(GError) local_error = NULL;
+  gboolean dangling = FALSE;
+  TreeNode *parent;
   const char *name = path->name + strlen(WHITEOUT_PREFIX);
 
+  if (strcmp(path->name, WHITEOUT_OPAQUE) == 0 && opaque_is_void(target, path))
+    return TRUE;
+  parent =
+      layer_path_resolve_parent(target->tree, path, TRUE, target->layer, &dangling, &local_error);
+  if (parent == NULL && dangling)
+    return TRUE; /* there is nothing to hide */
+  if (parent == NULL) {
+    g_propagate_error(error, g_steal_pointer(&local_error));
+    return FALSE;
+  }
   if (strcmp(path->name, WHITEOUT_OPAQUE) == 0) {
-    apply_opaque(target, path, parent);
+    make_opaque(target, parent);
     return TRUE;
   }
   if (!tree_name_is_valid(name))
@@ -308,7 +319,7 @@ find_link_target(LayerTarget *target, const char *link, GError **error)
     return NULL;
   }
   clean = path.clean;
-  parent = layer_path_resolve_parent(target->tree, &path, FALSE, 0, error);
+  parent = layer_path_resolve_parent(target->tree, &path, FALSE, 0, NULL, error);
   if (parent == NULL) {
     g_prefix_error(error, "a hard link to `%s': ", link);
     return NULL;
@@ -389,11 +400,11 @@ apply_entry(LayerTarget *target, TarReader *reader, const TarEntry *entry, GErro
     return TRUE;
   if (!check_parents(&path, error) || !check_owner(entry, error))
     return FALSE;
-  parent = layer_path_resolve_parent(target->tree, &path, TRUE, target->layer, error);
+  if (g_str_has_prefix(path.name, WHITEOUT_PREFIX))
+    return apply_whiteout(target, &path, error);
+  parent = layer_path_resolve_parent(target->tree, &path, TRUE, target->layer, NULL, error);
   if (parent == NULL)
     return FALSE;
-  if (g_str_has_prefix(path.name, WHITEOUT_PREFIX))
-    return apply_whiteout(target, &path, parent, error);
   return apply_typed(target, reader, parent, path.name, entry, error);
 }
 

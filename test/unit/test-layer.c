@@ -124,6 +124,17 @@ static const Case cases[] = {
      {{{.path = "short", .pax = {"path=d/\xff\n"}}}},
      "/set time=0" T "\n. type=dir mode=0555\n./d type=dir mode=0755\n./d/\\377\\012\n"},
 
+    {"a whiteout where nothing can be",
+     {{{.type = '2', .path = "a", .link = "b/c", .mode = 0777}},
+      {{.path = "a/.wh.d"}, {.path = "a/.wh..wh..opq"}}},
+     "/set time=0" T "\n. type=dir mode=0555\n./a type=link mode=0777\n"},
+    {"an opaque file",
+     {{{.path = "a"}, {.path = "a/.wh..wh..opq"}}},
+     "/set time=0" T "\n. type=dir mode=0555\n./a\n"},
+    {"a whiteout on a dangling way",
+     {{{.type = '2', .path = "a", .link = "b/c"}, {.path = "a/d/.wh.e"}}},
+     "!a dangling symlink"},
+
     {"an xattr of overlayfs",
      {{{.path = "a", .pax = {"SCHILY.xattr.trusted.overlay.opaque=y"}}}},
      "!an xattr of overlayfs (trusted.overlay.*), which no image may have"},
