@@ -64,8 +64,9 @@ read_only() {
   p run --rm --read-only -v vro:/var/lib/x "$IMAGE" sh -c 'touch /var/lib/x/y && echo volume'
   p run -d --name ro --read-only "$IMAGE" sleep 100 >/dev/null
   p exec ro sh -c 'touch /etc/x 2>/dev/null || echo refused'
-  p diff ro
-  p rm -f -t 0 ro >/dev/null
+  p stop -t 0 ro >/dev/null 2>&1
+  p diff ro # while it runs is not for stock Podman 5 with a mount program (README)
+  p rm ro >/dev/null
   p volume rm vro >/dev/null
 }
 

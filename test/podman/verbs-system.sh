@@ -181,7 +181,7 @@ fi
 # At the end of a storage: nothing of it is left. /run/libpod is a mount of the test's.
 reset() {
   "podman_$1" run -d --network=none mixed:1 sleep 1000 >/dev/null
-  "podman_$1" system reset -f 2>&1 | grep -vE 'StopSignal|storage.conf|remove this file|unlinkat /run/libpod: device or resource busy'
+  "podman_$1" system reset -f 2>&1 | grep -vE 'StopSignal|storage.conf|[Rr]emove this file|unlinkat /run/libpod: device or resource busy'
 }
 for way in $WAYS; do
   is "$way: system reset" "$(reset "$way")" ""
