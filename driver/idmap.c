@@ -114,9 +114,15 @@ idmap_write_file(pid_t pid, const char *file, const GArray *ranges, GError **err
   snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
   autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
   /* The kernel takes the whole mapping in a single write. */
-  if (fd < 0 || write(fd, text->str, text->len) != (gssize)text->len)
-    return util_error_errno(error, "write the id mapping to %s", path);
-  return TRUE;
+  if (fd >= 0 && write(fd, text->str, text->len) == (gssize)text->len)
+    return TRUE;
+  util_error_errno(error, "write the id mapping to %s", path);
+  if (text->len >= (gsize)sysconf(_SC_PAGESIZE))
+    g_prefix_error(error,
+                   "the %u ranges of the id mapping take %zu bytes, and the kernel takes less than "
+                   "a page (user_namespaces(7)): ",
+                   ranges->len, text->len);
+  return FALSE;
 }
 
 /* A child that owns a fresh user namespace and sleeps until it is killed, also by our own death. */

@@ -269,6 +269,7 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
   /* One directory is open at a time and the way up is "..": a tree may be deeper than descriptors
    * or the C stack allow. */
   g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+  g_autoptr(GArray) inodes = g_array_new(FALSE, FALSE, sizeof(ino_t)); /* of their parents */
   struct stat st;
   DIR *stream;
   autofd int top = -1;
@@ -286,10 +287,15 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
     g_autofree char *done = NULL;
 
     if (below != NULL) {
+      g_array_append_val(inodes, st.st_ino);
       closedir(stream);
       stream = below;
       g_ptr_array_add(names, g_strdup(child));
-      continue;
+      if (fstat(dirfd(stream), &st) == 0)
+        continue;
+      util_error_errno(error, "remove `%s`", name);
+      closedir(stream);
+      return FALSE;
     }
     if (errno != 0) {
       util_error_errno(error, "remove `%s`", name);
@@ -303,6 +309,11 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
     above = openat(dirfd(stream), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     closedir(stream);
     done = g_ptr_array_steal_index(names, names->len - 1);
+    ino_t expected = g_array_index(inodes, ino_t, names->len);
+    g_array_set_size(inodes, names->len);
+    /* Somebody who moves the directory meanwhile must not lead us elsewhere. */
+    if (above >= 0 && (fstat(above, &st) < 0 || st.st_ino != expected))
+      return util_error(error, NIXSTORE_ERROR_FAILED, "remove `%s`: it was moved meanwhile", name);
     if (above < 0 || unlinkat(above, done, AT_REMOVEDIR) < 0)
       return util_error_errno(error, "remove `%s` in `%s`", done, name);
     stream = fdopendir(util_steal_fd(&above));

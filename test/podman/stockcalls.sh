@@ -7,7 +7,6 @@
 . "$TESTLIB/env.sh"
 . "$SRCDIR/test/podman/small.sh"
 
-[ -n "${NIXSTORE_TEST_LONG-}" ] || tap_skip_all "long: runs with NIXSTORE_TEST_LONG set"
 tap_need strace
 strace -f --seccomp-bpf -qq -o /dev/null true 2>/dev/null || tap_skip_all "strace traces nothing here"
 tap_need_file "$NIXSTORE_MOUNT"
