@@ -323,6 +323,27 @@ sync_parent(const char *path)
     fsync(fd);
 }
 
+static gboolean
+flush_file_system(const char *path, GError **error)
+{
+  autofd int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || syncfs(fd) < 0)
+    return util_error_errno(error, "write the file system of %s to the disk", path);
+  return TRUE;
+}
+
+gboolean
+store_flush(const char *path, GError **error)
+{
+  struct stat files, books;
+  g_autofree char *state = auto_root_directory();
+  if (!flush_file_system(path, error))
+    return FALSE;
+  if (stat(path, &files) < 0 || stat(state, &books) < 0)
+    return util_error_errno(error, "look at %s and %s", path, state);
+  return files.st_dev == books.st_dev || flush_file_system(state, error);
+}
+
 gboolean
 store_has_root(const char *path, const char *link)
 {

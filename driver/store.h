@@ -59,6 +59,11 @@ gboolean store_has_root(const char *path, const char *link);
  * trust_check_reference(). NOT_FOUND when nobody has it. */
 gboolean store_substitute(const char *path, const char *link, GError **error);
 
+/* Has @path and the store's books on the disk before it returns. Nix itself flushes neither the
+ * files (fsync-store-paths in nix.conf(5) is off) nor its last transactions (SQLite's write-ahead
+ * log with synchronous=normal): it may forget after a power failure what it said was there. */
+gboolean store_flush(const char *path, GError **error);
+
 /* Undoes store_add_root(): removes @link and, where the caller may, the store's note of it (which
  * otherwise goes at the next collection). */
 void store_remove_root(const char *link);

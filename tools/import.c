@@ -291,6 +291,9 @@ static gboolean
 import_new(const Import *import, Preparation *preparation, const ReferenceImage *reference,
            const Scratch *scratch, GError **error)
 {
+  /* Podman does flush its books: they are not to name a path that a power failure takes. */
+  if (!store_flush(preparation->reference->store_path, error))
+    return FALSE;
   /* An image without its root would lose its path to the next collection. */
   scratch_hold_signals();
   g_autoptr(PodmanImage) image = load_and_root(import, preparation, reference, scratch, error);

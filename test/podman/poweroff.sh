@@ -99,6 +99,19 @@ for way in $WAYS; do
   done
 done
 
+# What import said is there is there: Nix itself has flushed neither the files nor its books.
+for way in $WAYS; do
+  p rmi -a -f >/dev/null 2>&1; sync
+  fresh=$("$NIXSTORE" convert "$source" --name "fresh-$way") &&
+    nixstore_for "$way" import "$fresh" --name localhost/base:1 >/dev/null || tap_not_ok "$way: convert and import"
+  power_off "$T/p"
+  everything_down >/dev/null 2>&1
+  disk_up || tap_bail "the disk does not mount again"
+  check "$way: power off right after import: the store has the path" nix-store --verify-path "$fresh"
+  check "$way: and it runs" works
+  check "$way: and its containers go" clean
+done
+
 # What the moment between Podman's books and our flushing may leave: import repairs it.
 for way in $WAYS; do
   nixstore_for "$way" import "$path" --name localhost/base:1 >/dev/null
