@@ -275,11 +275,23 @@ import_undo(const Import *import, const char *id)
 }
 
 /* Loads the image; what fails afterwards takes it out again. */
+/* Podman does not unpack a layer that it finds in its books: after a power failure that may be one
+ * which has lost its reference or its name, while the image above was not yet made. */
+static PodmanImage *
+load_whole(const Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
+           GError **error)
+{
+  g_autoptr(PodmanImage) image = load_archive(reference, scratch, error);
+  if (!image || !image->diffs[0] || import_is_whole(image, preparation->reference))
+    return g_steal_pointer(&image);
+  return import_remove_damaged(image, error) ? load_archive(reference, scratch, error) : NULL;
+}
+
 static PodmanImage *
 load_and_root(const Import *import, Preparation *preparation, const ReferenceImage *reference,
               const Scratch *scratch, GError **error)
 {
-  g_autoptr(PodmanImage) image = load_archive(reference, scratch, error);
+  g_autoptr(PodmanImage) image = load_whole(preparation, reference, scratch, error);
   if (image && import_add_root(image, preparation->reference->store_path, error) &&
       task_join(&preparation->task, error))
     return g_steal_pointer(&image);

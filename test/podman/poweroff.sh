@@ -110,6 +110,7 @@ for way in $WAYS; do
   check "$way: power off right after import: the store has the path" nix-store --verify-path "$fresh"
   check "$way: and it runs" works
   check "$way: and its containers go" clean
+  p rmi -a -f >/dev/null 2>&1
 done
 
 # What the moment between Podman's books and our flushing may leave: import repairs it.
@@ -123,6 +124,11 @@ for way in $WAYS; do
     check "$way: it runs" works
     check "$way: under its other name too" p run --rm --network=none second:1 true
   done
+  # The layer is in the books, and the image above it was not yet made.
+  : >"$layer/link"
+  for books in "$T/p/${way/mountprogram/mp}"/root/*-images/images.json; do echo '[]' >"$books"; done
+  check "$way: import above a layer whose link is empty" nixstore_for "$way" import "$path" --name localhost/base:1
+  check "$way: it runs" works
   p rmi -a -f >/dev/null 2>&1
 done
 everything_down >/dev/null 2>&1
