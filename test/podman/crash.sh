@@ -3,13 +3,13 @@
 # timeout: 1200
 # SIGKILL to Podman, conmon and nixstore-mount at random moments of what they do, root's and a
 # user's: the next start works, and at the end nothing is left.
-# NIXSTORE_CRASH_ROUNDS: rounds for each way as root (16), a quarter of that for the user;
+# NIXSTORE_CRASH_ROUNDS: rounds for each way as root (12), a quarter of that for the user;
 # NIXSTORE_CRASH_SEED; NIXSTORE_CRASH_WAYS.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$TESTLIB/rootless.sh"
 . "$SRCDIR/test/podman/small.sh"
-tap_need nix-store
+tap_need nix-store jq
 tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
@@ -17,7 +17,7 @@ podman_ways
 source=$(small_image 2>"$T/small.err") || tap_bail "the image cannot be made: $(tail -n 1 "$T/small.err")"
 # Nix looks for paths in use in all processes of the machine: hence a path of our own.
 path=$("$NIXSTORE" convert "$source" --name "crash-${T##*.}") || tap_bail "convert failed"
-rounds=${NIXSTORE_CRASH_ROUNDS:-16}
+rounds=${NIXSTORE_CRASH_ROUNDS:-12}
 RANDOM=${NIXSTORE_CRASH_SEED:-$$}
 tap_diag "NIXSTORE_CRASH_SEED=${NIXSTORE_CRASH_SEED:-$$}"
 
@@ -105,7 +105,7 @@ shopt -s extglob
 storage() { case $way in nixstore) echo "$T/p/nixstore/root" ;; mountprogram) echo "$T/p/mp/root" ;; user-*) echo "$RHOME/p/${way#*-}" ;; esac; }
 
 for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
-  [ "${way#user-}" = "$way" ] || rounds=$(((${NIXSTORE_CRASH_ROUNDS:-16} + 3) / 4))
+  [ "${way#user-}" = "$way" ] || rounds=$(((${NIXSTORE_CRASH_ROUNDS:-12} + 3) / 4))
   import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
   p run --rm --network=none base:1 true
   leak_mark
@@ -120,6 +120,12 @@ for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
   is "$way: $rounds rounds of SIGKILL to podman, conmon and nixstore-mount: the next start works" "${failed[*]-}" ""
   p rmi -f localhost/committed:1 localhost/again:1 >/dev/null 2>&1
   p image prune -f >/dev/null 2>&1
+  # What stock Podman leaves on overlay as well: an image without a manifest, of a commit that was
+  # killed (prune does not see it), and a conmon that was not yet written down.
+  for id in $(jq -r '.[] | select((.names // []) == []) | .id' "$(storage)"/*-images/images.json); do
+    p rmi -f "$id" >/dev/null 2>&1
+  done
+  pkill -9 -f "^[^ ]*conmon .*$T/(user/)?p/"
   # Podman's own temporary files do not go with it; the roots in ours do at a collection. Two
   # Podmans at once may both make the home a mount.
   rm -rf "$TMPDIR"/* "$RHOME/tmp"/*
