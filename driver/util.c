@@ -233,16 +233,17 @@ util_list_directory(int fd, const char *what, GError **error)
   return ok ? g_steal_pointer(&names) : NULL;
 }
 
-/* Unlinks what is no directory in @stream. Returns an open stream of the first subdirectory on the
- * same device, whose name is then in @ret_name, or NULL: errno 0 at the end, else the failure. */
+/* Unlinks what is no directory in @stream, of which @st tells. Returns an open stream of the first
+ * subdirectory on the same device, whose name is then in @ret_name and of which then @st tells, or
+ * NULL: errno 0 at the end, else the failure. */
 static DIR *
-empty_until_subdirectory(DIR *stream, dev_t device, char *ret_name)
+empty_until_subdirectory(DIR *stream, struct stat *st, char *ret_name)
 {
   struct dirent *entry;
 
   rewinddir(stream);
   while (errno = 0, (entry = readdir(stream)) != NULL) {
-    struct stat st;
+    struct stat below;
     autofd int fd = -1;
 
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -251,12 +252,13 @@ empty_until_subdirectory(DIR *stream, dev_t device, char *ret_name)
         unlinkat(dirfd(stream), entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT)
       continue;
     fd = open_for_removal(dirfd(stream), entry->d_name);
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fd < 0 || fstat(fd, &below) < 0)
       return NULL;
-    if (st.st_dev != device) {
+    if (below.st_dev != st->st_dev) {
       errno = EXDEV;
       return NULL;
     }
+    *st = below;
     g_strlcpy(ret_name, entry->d_name, NAME_MAX + 1);
     return fdopendir(util_steal_fd(&fd));
   }
@@ -282,20 +284,17 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
   stream = fdopendir(util_steal_fd(&top));
   while (stream != NULL) {
     char child[NAME_MAX + 1];
-    DIR *below = empty_until_subdirectory(stream, st.st_dev, child);
+    ino_t inode = st.st_ino;
+    DIR *below = empty_until_subdirectory(stream, &st, child);
     autofd int above = -1;
     g_autofree char *done = NULL;
 
     if (below != NULL) {
-      g_array_append_val(inodes, st.st_ino);
+      g_array_append_val(inodes, inode);
       closedir(stream);
       stream = below;
       g_ptr_array_add(names, g_strdup(child));
-      if (fstat(dirfd(stream), &st) == 0)
-        continue;
-      util_error_errno(error, "remove `%s`", name);
-      closedir(stream);
-      return FALSE;
+      continue;
     }
     if (errno != 0) {
       util_error_errno(error, "remove `%s`", name);

@@ -274,7 +274,6 @@ import_undo(const Import *import, const char *id)
   podman_run(ours ? rmi : untag, NULL, NULL);
 }
 
-/* Loads the image; what fails afterwards takes it out again. */
 /* Podman does not unpack a layer that it finds in its books: after a power failure that may be one
  * which has lost its reference or its name, while the image above was not yet made. */
 static PodmanImage *
@@ -287,6 +286,7 @@ load_whole(const Preparation *preparation, const ReferenceImage *reference, cons
   return import_remove_damaged(image, error) ? load_archive(reference, scratch, error) : NULL;
 }
 
+/* Loads the image; what fails afterwards takes it out again. */
 static PodmanImage *
 load_and_root(const Import *import, Preparation *preparation, const ReferenceImage *reference,
               const Scratch *scratch, GError **error)
@@ -303,9 +303,6 @@ static gboolean
 import_new(const Import *import, Preparation *preparation, const ReferenceImage *reference,
            const Scratch *scratch, GError **error)
 {
-  /* Podman does flush its books: they are not to name a path that a power failure takes. */
-  if (!store_flush(preparation->reference->store_path, error))
-    return FALSE;
   /* An image without its root would lose its path to the next collection. */
   scratch_hold_signals();
   g_autoptr(PodmanImage) image = load_and_root(import, preparation, reference, scratch, error);
@@ -388,7 +385,9 @@ import_image(const char *store_path, const char *name, GError **error)
   if (!reference || !task_join(&hold.task, error))
     return NULL;
   import->image_id = g_strdup(reference->id);
-  if (!import_until_there(import, &preparation, reference, scratch, error))
+  /* Podman does flush its books: they are not to name a path that a power failure takes. */
+  if (!store_flush(store_path, error) ||
+      !import_until_there(import, &preparation, reference, scratch, error))
     return NULL;
   if (import->loaded && task_join(&probe.task, NULL) && !probe.can_mount)
     command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "

@@ -170,20 +170,17 @@ remove_entry(LayerTarget *target, TreeNode *parent, const char *name)
 static gboolean
 apply_whiteout(LayerTarget *target, const LayerPath *path, GError **error)
 {
-  g_autoptr(GError) local_error = NULL;
   gboolean dangling = FALSE;
   TreeNode *parent;
   const char *name = path->name + strlen(WHITEOUT_PREFIX);
 
   if (strcmp(path->name, WHITEOUT_OPAQUE) == 0 && opaque_is_void(target, path))
     return TRUE;
-  parent =
-      layer_path_resolve_parent(target->tree, path, TRUE, target->layer, &dangling, &local_error);
-  if (parent == NULL && dangling)
-    return TRUE; /* there is nothing to hide */
+  parent = layer_path_resolve_parent(target->tree, path, TRUE, target->layer, &dangling, error);
   if (parent == NULL) {
-    g_propagate_error(error, g_steal_pointer(&local_error));
-    return FALSE;
+    if (dangling)
+      g_clear_error(error); /* there is nothing to hide */
+    return dangling;
   }
   if (strcmp(path->name, WHITEOUT_OPAQUE) == 0) {
     make_opaque(target, parent);
