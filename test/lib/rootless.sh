@@ -27,11 +27,15 @@ rootless_setup() {
   cp "$NIXSTORE" "$NIXSTORE_MOUNT" "$BUILDDIR/nixstore-fuse" "$T/bin/"
   [ ! -e "$LISTING" ] || cp "$LISTING" "$T/bin/listing"
   mount -t tmpfs -o mode=755 tmpfs /run/user || tap_bail "cannot mount on /run/user"
-  mkdir -m 700 "/run/user/$ROOTLESS_UID" "/run/user/$ROOTLESS_UID/r" "$RHOME/p" "$RHOME/tmp"
-  chown -R "$ROOTLESS_UID:$ROOTLESS_UID" "$RHOME" "/run/user/$ROOTLESS_UID"
+  mkdir -m 700 "/run/user/$ROOTLESS_UID" "/run/user/$ROOTLESS_UID/r" "$RHOME/p"
+  # Not in its home: Podman 5 mounts the root of a container in whose user namespace the user is not in
+  # $TMPDIR, for the container's own root to get there.
+  ROOTLESS_TMP=$T/user-tmp
+  mkdir -m 755 "$ROOTLESS_TMP"
+  chown -R "$ROOTLESS_UID:$ROOTLESS_UID" "$RHOME" "$ROOTLESS_TMP" "/run/user/$ROOTLESS_UID"
   # Only what the test says: nothing of whoever runs it.
   ROOTLESS_ENV=(HOME="$RHOME" USER="$ROOTLESS_USER" LOGNAME="$ROOTLESS_USER" LC_ALL=C.UTF-8
-    PATH="$PATH" TMPDIR="$RHOME/tmp" XDG_RUNTIME_DIR="/run/user/$ROOTLESS_UID"
+    PATH="$PATH" TMPDIR="$ROOTLESS_TMP" XDG_RUNTIME_DIR="/run/user/$ROOTLESS_UID"
     CONTAINERS_CONF="$CONTAINERS_CONF" NIX_CONF_DIR="$NIX_CONF_DIR" NIX_REMOTE=daemon
     NIXSTORE_TEST_ID="$NIXSTORE_TEST_ID" PODMAN_IGNORE_CGROUPSV1_WARNING=1)
   chmod 644 "$CONTAINERS_CONF"

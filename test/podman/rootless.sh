@@ -137,7 +137,8 @@ left() {
     esac
   done 2>/dev/null
   rootless_unshare "$1" 'cut -d" " -f5- /proc/self/mountinfo | grep -E " nixstore|/merged "'
-  find "/run/user/$ROOTLESS_UID/nixstore" "$RHOME/tmp" -mindepth 1 2>/dev/null
+  find "/run/user/$ROOTLESS_UID/nixstore" "$ROOTLESS_TMP" -mindepth 1 \
+    ! -path "$ROOTLESS_TMP/intermediate-mountpoint-*" 2>/dev/null # which Podman 5 keeps
   find /nix/var/nix/gcroots -lname "$RHOME/*"
 }
 
