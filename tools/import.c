@@ -238,35 +238,76 @@ import_give_names(const char *id, char **names, GError **error)
   return arguments->len == 3 || podman_run((const char *const *)arguments->pdata, NULL, error);
 }
 
+/* What one import works with. */
+typedef struct {
+  Import *import;
+  Preparation *preparation;
+  const ReferenceImage *reference;
+  const Scratch *scratch;
+  gboolean load_worked; /* Podman took the image at least once */
+  PodmanImage *damaged; /* an image of that ID that had lost its reference, which was removed */
+} Importing;
+
+static void
+importing_clear(Importing *it)
+{
+  podman_image_free(it->damaged);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Importing, importing_clear)
+
 /* Loads the image. Returns what Podman knows of it then. */
 static PodmanImage *
-load_archive(const ReferenceImage *image, const Scratch *scratch, GError **error)
+import_load(Importing *it, GError **error)
 {
-  g_autofree char *file = g_build_filename(scratch->path, "reference.tar", NULL);
-  if (!util_replace_file(scratch->fd, "reference.tar", image->archive->data, image->archive->len,
-                         0600, error) ||
-      !podman_load(file, image->format, scratch->path, error))
+  const ReferenceImage *image = it->reference;
+  g_autofree char *file = g_build_filename(it->scratch->path, "reference.tar", NULL);
+  it->import->loaded = TRUE;
+  if (!util_replace_file(it->scratch->fd, "reference.tar", image->archive->data,
+                         image->archive->len, 0600, error) ||
+      !podman_load(file, image->format, it->scratch->path, error))
     return NULL;
+  it->load_worked = TRUE;
   return podman_inspect_image(image->id, error);
 }
 
-/* The image was there: gives it the name if it lacks that. */
-static gboolean
-import_existing(Import *import, const PodmanImage *image, const char *store_path, GError **error)
+/* The image, loaded if Podman has none of that ID, and once more if what there is then has lost its
+ * reference: Podman does not unpack a layer that it finds in its books, and after a power failure
+ * that may be a damaged one, with an image above it or without. */
+static PodmanImage *
+import_have_image(Importing *it, GError **error)
 {
-  const char *arguments[] = {"tag", image->id, import->name, NULL};
-  import->existed = g_strv_contains((const char *const *)image->names, import->name);
-  return import_add_root(image, store_path, error) &&
-         (import->existed || podman_run(arguments, NULL, error));
+  /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
+  g_autoptr(PodmanImage) image = podman_inspect_image(it->reference->id, NULL);
+  it->import->loaded = FALSE;
+  if (!image)
+    image = import_load(it, error);
+  if (!image || !image->diffs[0] || import_is_whole(image, it->preparation->reference))
+    return g_steal_pointer(&image);
+  if (!import_remove_damaged(image, error))
+    return NULL;
+  if (!it->damaged)
+    it->damaged = g_steal_pointer(&image);
+  return import_load(it, error);
+}
+
+static gboolean
+import_have_names(Importing *it, const PodmanImage *image, GError **error)
+{
+  Import *import = it->import;
+  char *names[] = {import->name, NULL};
+  import->existed =
+      !import->loaded && g_strv_contains((const char *const *)image->names, import->name);
+  return (import->loaded || import->existed || import_give_names(image->id, names, error)) &&
+         (!it->damaged || import_give_names(image->id, it->damaged->names, error));
 }
 
 /* Takes the image out again, but for the names that others have given it by now. */
 static void
-import_undo(const Import *import, const char *id)
+import_undo(const Import *import)
 {
-  const char *rmi[] = {"rmi", id, NULL};
-  const char *untag[] = {"untag", id, import->name, NULL};
-  g_autoptr(PodmanImage) image = podman_inspect_image(id, NULL);
+  const char *rmi[] = {"rmi", import->image_id, NULL};
+  const char *untag[] = {"untag", import->image_id, import->name, NULL};
+  g_autoptr(PodmanImage) image = podman_inspect_image(import->image_id, NULL);
   if (!image)
     return;
   gboolean ours =
@@ -274,61 +315,18 @@ import_undo(const Import *import, const char *id)
   podman_run(ours ? rmi : untag, NULL, NULL);
 }
 
-/* Podman does not unpack a layer that it finds in its books: after a power failure that may be one
- * which has lost its reference or its name, while the image above was not yet made. */
-static PodmanImage *
-load_whole(const Preparation *preparation, const ReferenceImage *reference, const Scratch *scratch,
-           GError **error)
-{
-  g_autoptr(PodmanImage) image = load_archive(reference, scratch, error);
-  if (!image || !image->diffs[0] || import_is_whole(image, preparation->reference))
-    return g_steal_pointer(&image);
-  return import_remove_damaged(image, error) ? load_archive(reference, scratch, error) : NULL;
-}
-
-/* Loads the image; what fails afterwards takes it out again. */
-static PodmanImage *
-load_and_root(const Import *import, Preparation *preparation, const ReferenceImage *reference,
-              const Scratch *scratch, GError **error)
-{
-  g_autoptr(PodmanImage) image = load_whole(preparation, reference, scratch, error);
-  if (image && import_add_root(image, preparation->reference->store_path, error) &&
-      task_join(&preparation->task, error))
-    return g_steal_pointer(&image);
-  import_undo(import, reference->id);
-  return NULL;
-}
-
 static gboolean
-import_new(const Import *import, Preparation *preparation, const ReferenceImage *reference,
-           const Scratch *scratch, GError **error)
+import_once(Importing *it, GError **error)
 {
   /* An image without its root would lose its path to the next collection. */
   scratch_hold_signals();
-  g_autoptr(PodmanImage) image = load_and_root(import, preparation, reference, scratch, error);
+  g_autoptr(PodmanImage) image = import_have_image(it, error);
+  gboolean ok = image && import_add_root(image, it->preparation->reference->store_path, error) &&
+                task_join(&it->preparation->task, error) && import_have_names(it, image, error);
+  if (!ok && it->import->loaded)
+    import_undo(it->import);
   scratch_release_signals();
-  return image != NULL;
-}
-
-/* *@damaged is set once there was an image of that ID that had lost its reference. */
-static gboolean
-import_once(Import *import, Preparation *preparation, const ReferenceImage *reference,
-            const Scratch *scratch, PodmanImage **damaged, GError **error)
-{
-  const char *store_path = preparation->reference->store_path;
-  /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
-  g_autoptr(PodmanImage) image = podman_inspect_image(reference->id, NULL);
-  if (image && image->diffs[0] && !import_is_whole(image, preparation->reference)) {
-    if (!import_remove_damaged(image, error))
-      return FALSE;
-    podman_image_free(*damaged);
-    *damaged = g_steal_pointer(&image);
-  }
-  import->loaded = image == NULL;
-  gboolean ok = image ? import_existing(import, image, store_path, error) &&
-                            task_join(&preparation->task, error)
-                      : import_new(import, preparation, reference, scratch, error);
-  return ok && (!*damaged || import_give_names(reference->id, (*damaged)->names, error));
+  return ok;
 }
 
 /* Podman's storage is anybody's between two of its steps. Who prunes meanwhile takes an image that
@@ -348,21 +346,22 @@ import_was_disturbed(const GError *error)
   return FALSE;
 }
 
+/* Who removes all images as soon as they are there has the last word, as with `podman load'. */
 static gboolean
-import_until_there(Import *import, Preparation *preparation, const ReferenceImage *reference,
-                   const Scratch *scratch, GError **error)
+import_until_there(Importing *it, GError **error)
 {
-  g_autoptr(PodmanImage) damaged = NULL;
   for (guint tries = IMPORT_TRIES; tries > 0; tries--) {
     g_autoptr(GError) local = NULL;
-    if (import_once(import, preparation, reference, scratch, &damaged, &local))
+    if (import_once(it, &local))
       return TRUE;
-    if (tries == 1 || !import_was_disturbed(local)) {
+    if (!import_was_disturbed(local) || (tries == 1 && !it->load_worked)) {
       g_propagate_error(error, g_steal_pointer(&local));
       return FALSE;
     }
   }
-  return FALSE;
+  command_note("%s was removed again by somebody, each time that it had been loaded (%d)",
+               it->import->name, IMPORT_TRIES);
+  return TRUE;
 }
 
 Import *
@@ -386,8 +385,8 @@ import_image(const char *store_path, const char *name, GError **error)
     return NULL;
   import->image_id = g_strdup(reference->id);
   /* Podman does flush its books: they are not to name a path that a power failure takes. */
-  if (!store_flush(store_path, error) ||
-      !import_until_there(import, &preparation, reference, scratch, error))
+  g_auto(Importing) importing = {import, &preparation, reference, scratch};
+  if (!store_flush(store_path, error) || !import_until_there(&importing, error))
     return NULL;
   if (import->loaded && task_join(&probe.task, NULL) && !probe.can_mount)
     command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "

@@ -202,13 +202,13 @@ podman rmi hello >/dev/null
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
-# ---- somebody removes the image between two steps of an import, as prune does: once, before the
-# verb that $T/meddle names, or after it
+# ---- somebody removes the image between two steps of an import, as prune does: before the verb that
+# $T/meddle names, or after it; once, or whenever there is an image to remove
 cat >"$T/meddle-podman" <<END
 #!/bin/sh
 meddle() {
   case " \$2 " in *" \$(cat "$T/meddle" 2>/dev/null) "*) ;; *) return ;; esac
-  [ "\$(cat "$T/meddle-when")" != "\$1" ] || { rm "$T/meddle"; $(printf '%q ' "$PODMAN" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp") rmi -f $ID >/dev/null 2>&1; }
+  [ "\$(cat "$T/meddle-when")" != "\$1" ] || { [ -e "$T/meddle-again" ] || rm "$T/meddle"; $(printf '%q ' "$PODMAN" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp") rmi -f $ID >/dev/null 2>&1; }
 }
 program=$PODMAN
 [ "\${0##*/}" != meddle-nix ] || program=$(command -v nix-store)
@@ -220,6 +220,10 @@ exit \$rc
 END
 chmod +x "$T/meddle-podman"
 ln "$T/meddle-podman" "$T/meddle-nix"
+import_meddled() {
+  NIXSTORE_NIX_STORE=$T/meddle-nix "$NIXSTORE" import "$P" --podman "$T/meddle-podman" --root "$T/p/mp/root" \
+    --runroot "$RUNROOTS/mp" --storage-driver overlay
+}
 for meddle in 'tag before' 'load after' "$root_layers/[^ ]* before"; do
   # What the directory of the layer is called is known when there is one.
   import -q "$P" >/dev/null
@@ -231,13 +235,18 @@ for meddle in 'tag before' 'load after' "$root_layers/[^ ]* before"; do
   esac
   echo "${meddle% *}" >"$T/meddle"; echo "${meddle#* }" >"$T/meddle-when"
   what=${meddle/"$layer"/nix-store}
-  check "removed (${what/ /, }): import" env NIXSTORE_NIX_STORE="$T/meddle-nix" "$NIXSTORE" import "$P" \
-    --podman "$T/meddle-podman" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" --storage-driver overlay
+  check "removed (${what/ /, }): import" import_meddled
   check "removed ($what): it was" test ! -e "$T/meddle"
   is "removed ($what): the image is there with its root, and nothing besides" \
     "$(podman images -q | wc -l) $(readlink "$root_layers"/*/nixstore-gcroot) $(find "$root_layers" -mindepth 1 -maxdepth 1 -type d ! -name l | wc -l)" "1 $P 1"
   podman rmi -a -f >/dev/null
 done
+
+echo load >"$T/meddle"; echo after >"$T/meddle-when"; : >"$T/meddle-again"
+check "removed each time that it was loaded: no error, as from podman load" import_meddled
+like "but said" "$OUT" '^nixstore: localhost/hello:latest was removed again by somebody'
+is "and nothing is left" "$(podman images -q | wc -l) $(find "$root_layers" -mindepth 1 -maxdepth 1 -type d ! -name l | wc -l)" "0 0"
+rm "$T/meddle" "$T/meddle-again"
 
 # ---- Nix collects garbage at the same time: an image that is imported keeps its path; one whose path went
 # first is not imported.
