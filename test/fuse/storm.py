@@ -12,11 +12,9 @@ import time
 mount, files, kills, keeper = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 
 
-def read(path, forget=False):
+def read(path):
     fd = os.open(path, os.O_RDONLY)
     try:
-        if forget:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         parts = []
         while part := os.read(fd, 1 << 17):
             parts.append(part)
@@ -25,11 +23,23 @@ def read(path, forget=False):
         os.close(fd)
 
 
+def forget(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+
+
 def step(rng, names):
     name = rng.choice(names)
     kind = rng.random()
     if kind < 0.8:
-        if read(mount + name, rng.random() < 0.5) != read(files + name):
+        content = read(files + name)
+        how = rng.random()
+        if how < 0.6:
+            forget(mount + name)  # the server is asked
+        if how < 0.3:
+            forget(files + name)  # and waits for the disk
+        if read(mount + name) != content:
             print("wrong bytes in", name, flush=True)
     elif kind < 0.9:
         if subprocess.run([mount + "/bin/true"], check=False).returncode != 0:
@@ -66,7 +76,7 @@ def server():
         return 0
 
 
-def forget_all():
+def forget_names():
     try:
         with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
             f.write("2")
@@ -88,7 +98,7 @@ def main():
     while done < kills:
         time.sleep(random.random() * 0.1)
         if random.random() < 0.3:
-            forget_all()
+            forget_names()
         pid = server()
         if pid:
             os.kill(pid, 9)
