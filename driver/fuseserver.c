@@ -43,34 +43,43 @@ fuseserver_append_file(GString *text, const struct stat *st)
       (guint64)st->st_dev, (guint64)st->st_ino, (gint64)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 }
 
+/* Whether somebody may stop the unit @name by itself. The scope that rootless Podman puts itself in
+ * (RunUnderSystemdScope() of containers/common) is nobody's, and each Podman has another. */
+static gboolean
+fuseserver_unit_is_stopped(const char *name)
+{
+  return g_str_has_suffix(name, ".service") ||
+         (g_str_has_suffix(name, ".scope") && !g_str_has_prefix(name, "podman-"));
+}
+
 char *
-fuseserver_find_service(const char *cgroups)
+fuseserver_find_unit(const char *cgroups)
 {
   g_auto(GStrv) lines = g_strsplit(cgroups, "\n", -1);
 
   for (char **line = lines; *line; line++) {
-    const char *path = strstr(*line, ":/");
-    const char *end = path ? g_strrstr(path, ".service") : NULL;
-    while (end && end[strlen(".service")] != '/' && end[strlen(".service")] != '\0')
-      end = g_strrstr_len(path, end - path, ".service");
-    if (end)
-      return g_strndup(path + 1, (gsize)(end - path - 1) + strlen(".service"));
+    char *path = strstr(*line, ":/");
+    for (char *name = path ? strrchr(path, '/') : NULL; name; name = strrchr(path, '/')) {
+      if (fuseserver_unit_is_stopped(name + 1))
+        return g_strdup(path + 1);
+      *name = '\0';
+    }
   }
   return NULL;
 }
 
-/* A service that is stopped takes all processes in its control group along: what it started is not
- * for containers of others. */
+/* Who stops a unit, or runs out of memory in it, takes all processes in its control group along:
+ * what it started is not for containers of others. */
 static void
-fuseserver_append_service(GString *text)
+fuseserver_append_unit(GString *text)
 {
   g_autofree char *cgroups = NULL;
 
   if (!g_file_get_contents("/proc/self/cgroup", &cgroups, NULL, NULL))
     return;
-  g_autofree char *service = fuseserver_find_service(cgroups);
-  if (service)
-    g_string_append_printf(text, "service %s\n", service);
+  g_autofree char *unit = fuseserver_find_unit(cgroups);
+  if (unit)
+    g_string_append_printf(text, "unit %s\n", unit);
 }
 
 /* What makes two filesystems the same, and who may use them. */
@@ -100,7 +109,7 @@ fuseserver_key(const FuseserverImage *image, GError **error)
   /* A mount belongs to the user namespace that it was made in. */
   if (stat("/proc/self/ns/user", &st) == 0)
     g_string_append_printf(text, "\nuser namespace %" G_GUINT64_FORMAT "\n", (guint64)st.st_ino);
-  fuseserver_append_service(text);
+  fuseserver_append_unit(text);
   char *key = util_sha256_hex(text->str, text->len);
   key[FUSESERVER_KEY_SIZE] = '\0';
   return key;

@@ -5,10 +5,10 @@
  * handover, idmap, settings and util.
  *
  * A server listens at <runtime directory>/nixstore/<key>; it is found and started under an
- * exclusive flock(2) on that directory, so that two who come at once get one server. A service of
- * systemd's has servers of its own. A server leaves by itself when the kernel has no mount of its
- * filesystem any more, wherever those went. Who comes while it is leaving gets no mount, and starts
- * another.
+ * exclusive flock(2) on that directory, so that two who come at once get one server. A service or
+ * scope of systemd's has servers of its own. A server leaves by itself when the kernel has no mount
+ * of its filesystem any more, wherever those went. Who comes while it is leaving gets no mount, and
+ * starts another.
  */
 #pragma once
 
@@ -30,9 +30,10 @@ int fuseserver_mount(const FuseserverImage *image, gboolean may_start, GError **
  * says why not. */
 gboolean fuseserver_try_passthrough(const char *data, GError **error);
 
-/* The innermost service of systemd's in @cgroups, the text of /proc/PID/cgroup (cgroups(7)), by the
- * path of its control group; NULL outside of services. Caller frees. */
-char *fuseserver_find_service(const char *cgroups);
+/* The innermost service or scope of systemd's (but Podman's own) in @cgroups, the text of
+ * /proc/PID/cgroup (cgroups(7)), by the path of its control group; NULL outside of them. Caller
+ * frees. */
+char *fuseserver_find_unit(const char *cgroups);
 
 /* Where this user's servers have their sockets; NULL without an error where there is no such place:
  * then each mount has a server of its own. */

@@ -133,34 +133,47 @@ is "which is another" "$(servers | wc -l)" 2
 unmount_beneath "$T"
 check "both go" gone
 
-# systemctl stop kills whatever is in a service's control group.
+# systemctl stop kills whatever is in the control group of a service or scope.
 cgroup=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
-service=$cgroup/nixstore-test-$$.service
-in_service() { (echo "$BASHPID" >"$service/cgroup.procs" && "$@"); }
-stop_service() { # as systemd does, whatever is forked meanwhile
+in_group() { local name=$1; shift; (echo "$BASHPID" >"$cgroup/$name/cgroup.procs" && "$@"); }
+stop_group() { # as systemd does, whatever is forked meanwhile
   local i
   for i in {1..100}; do
-    xargs -r kill -9 <"$service/cgroup.procs"
-    rmdir "$service" && return
+    [ -d "$cgroup/$1" ] || return 0
+    xargs -r kill -9 <"$cgroup/$1/cgroup.procs"
+    rmdir "$cgroup/$1" && return
     sleep 0.05
   done
   return 1
 }
-if [ -n "$cgroup" ] && mkdir "$service" 2>/dev/null && in_service true 2>/dev/null; then
-  tap_on_exit stop_service
-  fuse "$T/outside" -o "lowerdir=$REF,$(upper outside)"
+for unit in service scope; do
+  group=nixstore-test-$$.$unit
+  tap_on_exit "stop_group $group"
+  if ! { [ -n "$cgroup" ] && mkdir "$cgroup/$group" && in_group "$group" true; } 2>/dev/null; then
+    tap_skip "the server of a $unit" "no control group can be made here"
+    continue
+  fi
+  fuse "$T/outside" -o "lowerdir=$REF,$(upper "outside-$unit")"
   sockets=$(ls /run/nixstore)
-  check "a service mounts" in_service fuse "$T/inside" -o "lowerdir=$REF,$(upper inside)"
-  in_service fuse "$T/inside2" -o "lowerdir=$REF,$(upper inside2)"
+  check "a $unit mounts" in_group "$group" fuse "$T/inside" -o "lowerdir=$REF,$(upper "inside-$unit")"
+  in_group "$group" fuse "$T/inside2" -o "lowerdir=$REF,$(upper "inside2-$unit")"
   is "by a server of its own" "$(servers | wc -l)" 2
-  check "which goes with it" stop_service
+  check "which goes with it" stop_group "$group"
   is "that outside stays" "$(cat "$T/outside/dir/sub/deep")" deep
   # What is left of who was killed is gc's.
   (cd /run/nixstore && rm -f $(ls | grep -vxF "$sockets"))
   unmount_beneath "$T"
   check "and goes with its mount" gone
-else
-  tap_skip "the server of a service" "no control group can be made here"
+done
+group=podman-$$.scope
+tap_on_exit "stop_group $group"
+if { [ -n "$cgroup" ] && mkdir "$cgroup/$group" && in_group "$group" true; } 2>/dev/null; then
+  fuse "$T/outside" -o "lowerdir=$REF,$(upper outside-podman)"
+  in_group "$group" fuse "$T/inside" -o "lowerdir=$REF,$(upper inside-podman)"
+  is "the scope of a Podman has none of its own" "$(servers | wc -l)" 1
+  unmount_beneath "$T"
+  check "it goes with the last mount" gone
+  check "and so may the scope" stop_group "$group"
 fi
 
 chmod 1777 /run/nixstore
