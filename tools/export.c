@@ -120,10 +120,27 @@ directory_is_empty(const char *path)
   return dir && !g_dir_read_name(dir);
 }
 
-static gboolean
-export_to_path(const ExportImage *image, const ExportKind *kind, const char *path, GError **error)
+/* What @name leads to, which is written to as cp(1) does: symlinks stay, and one to nothing is an
+ * error. Caller frees. */
+static char *
+resolve_destination(const char *name, GError **error)
 {
   struct stat st;
+  if (lstat(name, &st) < 0 || !S_ISLNK(st.st_mode))
+    return g_strdup(name);
+  char *target = realpath(name, NULL);
+  if (!target)
+    util_error_errno(error, "follow the symlink %s", name);
+  return target;
+}
+
+static gboolean
+export_to_path(const ExportImage *image, const ExportKind *kind, const char *name, GError **error)
+{
+  struct stat st;
+  g_autofree char *path = resolve_destination(name, error);
+  if (!path)
+    return FALSE;
   if (kind->directory && lstat(path, &st) == 0 && !directory_is_empty(path))
     return util_error(error, NIXSTORE_ERROR_FAILED,
                       "write %s: it exists and is not an empty directory", path);

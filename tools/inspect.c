@@ -4,6 +4,7 @@
 #include "argument.h"
 #include "command.h"
 #include "image.h"
+#include "json-text.h"
 #include "output.h"
 #include "podman.h"
 #include "store.h"
@@ -104,12 +105,13 @@ inspect_load(Inspection *it, GError **error)
   if (!tree)
     return FALSE;
   it->counts = tree_counts(tree);
-  json_error_t problem;
-  it->config = json_loadb(config, size, 0, &problem);
-  if (!json_is_object(it->config))
-    return util_error(error, NIXSTORE_ERROR_INVALID, "%s/%s: %s", it->store_path, IMAGE_CONFIG,
-                      it->config ? "not a JSON object" : problem.text);
-  return TRUE;
+  it->config = json_parse(config, size, error);
+  if (it->config && !json_is_object(it->config))
+    util_error(error, NIXSTORE_ERROR_INVALID, "not a JSON object");
+  if (json_is_object(it->config))
+    return TRUE;
+  g_prefix_error(error, "%s/%s: ", it->store_path, IMAGE_CONFIG);
+  return FALSE;
 }
 
 static void

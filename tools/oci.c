@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "oci.h"
+#include "json-text.h"
 #include "output.h"
 #include "util.h"
 
@@ -55,11 +56,11 @@ collapse_history(json_t *history)
 char *
 oci_config_collapse(const char *config, gsize size, const char *diff_id, GError **error)
 {
-  json_error_t problem;
-  g_autoptr(json_t) object = json_loadb(config, size, 0, &problem);
+  g_autoptr(json_t) object = json_parse(config, size, error);
+  if (object && !json_is_object(object))
+    util_error(error, NIXSTORE_ERROR_INVALID, "not a JSON object");
   if (!json_is_object(object)) {
-    util_error(error, NIXSTORE_ERROR_INVALID, "image config: %s",
-               object ? "not a JSON object" : problem.text);
+    g_prefix_error(error, "image config: ");
     return NULL;
   }
   json_object_set_new(object, "rootfs",
@@ -120,7 +121,7 @@ oci_docker_manifest(const char *config_file, const char *layer_file, const char 
 gboolean
 oci_config_is_docker(const char *config, gsize size)
 {
-  g_autoptr(json_t) object = json_loadb(config, size, 0, NULL);
+  g_autoptr(json_t) object = json_parse(config, size, NULL);
   json_t *healthcheck = json_object_get(json_object_get(object, "config"), "Healthcheck");
   return json_object_size(healthcheck) > 0;
 }

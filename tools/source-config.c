@@ -25,7 +25,7 @@ set_diff_ids(Source *source, json_t *config, GError **error)
   json_array_foreach(diff_ids, i, diff_id)
   {
     Blob *blob = g_ptr_array_index(source->layers, i);
-    const char *text = json_string_value(diff_id);
+    const char *text = json_plain_string(diff_id);
 
     if (text == NULL || !blob_digest_is_valid(text))
       return util_error(error, NIXSTORE_ERROR_INVALID,

@@ -7,24 +7,6 @@
 
 #include <string.h>
 
-json_t *
-json_parse(const char *text, gsize size, GError **error)
-{
-  json_error_t problem;
-  json_t *json = json_loadb(text, size, 0, &problem);
-
-  if (json == NULL)
-    util_error(error, NIXSTORE_ERROR_INVALID, "malformed JSON, line %d: %s", problem.line,
-               problem.text);
-  return json;
-}
-
-const char *
-json_get_string(json_t *object, const char *name)
-{
-  return json_string_value(json_object_get(object, name));
-}
-
 gboolean
 descriptor_parse(json_t *json, Descriptor *ret_descriptor, GError **error)
 {

@@ -376,7 +376,7 @@ choose_docker_image(json_t *images, const char *reference, GError **error)
   {
     tags = json_object_get(image, "RepoTags");
     json_array_foreach(tags, j,
-                       tag) if (docker_tag_matches(json_string_value(tag), reference)) return image;
+                       tag) if (docker_tag_matches(json_plain_string(tag), reference)) return image;
   }
   util_error(error, NIXSTORE_ERROR_NOT_FOUND, "it has no image called `%s'", reference);
   return NULL;
@@ -422,7 +422,7 @@ read_docker_image(Source *source, SourceFiles *files, json_t *image, const Sourc
 
     if (!json_is_string(layer))
       return util_error(error, NIXSTORE_ERROR_INVALID, "manifest.json: a layer without a name");
-    blob = source_files_find(files, json_string_value(layer), error);
+    blob = source_files_find(files, json_plain_string(layer), error);
     if (blob == NULL)
       return FALSE;
     g_ptr_array_add(source->layers, blob);
@@ -444,7 +444,7 @@ source_read_docker_archive(Source *source, SourceFiles *files, const char *refer
   if (image != NULL) {
     json_t *tags = json_object_get(image, "RepoTags");
     source->reference =
-        g_strdup(reference != NULL ? reference : json_string_value(json_array_get(tags, 0)));
+        g_strdup(reference != NULL ? reference : json_plain_string(json_array_get(tags, 0)));
   }
   ok = image != NULL && read_docker_image(source, files, image, options, error);
   json_decref(images);

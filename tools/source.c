@@ -157,6 +157,33 @@ open_dir(Source *source, const char *spec, const char *name, const SourceOptions
   return private->files != NULL && source_read_dir(source, private->files, options, error);
 }
 
+/* What is left of "docker.io/library/nginx:1.27" without the directories: "nginx:1.27"; and of
+ * "[overlay@/var/lib/x]localhost/a", whose brackets say where the storage is. */
+static const char *
+last_component(const char *reference)
+{
+  const char *last = reference;
+
+  for (const char *c = reference; *c != '\0'; c++)
+    if (*c == '/' || *c == ']')
+      last = c + 1;
+  return last;
+}
+
+/* @name with the tag that a name without one stands for, as archives have it: the same image gets
+ * the same name from wherever it comes. In Podman's storage it may also be an ID. Caller frees. */
+static char *
+complete_reference(const char *name)
+{
+  gboolean registry = g_str_has_prefix(name, "//");
+  const char *reference = registry ? name + 2 : name;
+  const char *last = last_component(reference);
+  gboolean complete =
+      strpbrk(last, ":@") != NULL || (!registry && last[strspn(last, "0123456789abcdef")] == '\0');
+
+  return g_strconcat(reference, complete ? NULL : ":latest", NULL);
+}
+
 /* Has skopeo copy the image, config and manifest byte for byte, into a directory of ours. */
 static gboolean
 open_with_skopeo(Source *source, const char *spec, const char *name, const SourceOptions *options,
@@ -201,7 +228,7 @@ open_with_skopeo(Source *source, const char *spec, const char *name, const Sourc
   };
   if (!run_program(&skopeo, NULL, error))
     return FALSE;
-  source->reference = g_strdup(g_str_has_prefix(name, "//") ? name + 2 : name);
+  source->reference = complete_reference(name);
   return open_dir(source, spec, directory, options, error);
 }
 
@@ -249,11 +276,8 @@ source_open(const char *spec, const SourceOptions *options, GError **error)
 char *
 source_make_name(const Source *source)
 {
-  /* What is left of "docker.io/library/nginx:1.27@sha256:...": the last component without digest;
-   * of "[overlay@/var/lib/x]localhost/a" what the brackets name goes with the directories. */
-  const char *reference = source->reference != NULL ? source->reference : "";
-  const char *last = strrchr(reference, '/') != NULL ? strrchr(reference, '/') + 1 : reference;
-  g_autofree char *name = g_strndup(last, strcspn(last, "@"));
+  const char *last = last_component(source->reference != NULL ? source->reference : "");
+  g_autofree char *name = g_strndup(last, strcspn(last, "@")); /* no digest */
 
   for (char *c = name; *c != '\0'; c++)
     if (!g_ascii_isalnum(*c) && strchr("+-._?=", *c) == NULL)

@@ -40,5 +40,6 @@ Source *source_open(const char *spec, const SourceOptions *options, GError **err
 void source_free(Source *source);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Source, source_free)
 
-/* A name for the store made of source->reference ("nginx-1.27"), or "image". Caller frees. */
+/* A name for the store made of source->reference ("nginx-1.27"), or "image", by what `podman load'
+ * and `podman pull' would call it. Caller frees. */
 char *source_make_name(const Source *source);

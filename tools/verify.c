@@ -4,6 +4,7 @@
 #include "argument.h"
 #include "command.h"
 #include "image.h"
+#include "json-text.h"
 #include "output.h"
 #include "store.h"
 #include "util.h"
@@ -31,15 +32,13 @@ static void
 verify_config(Image *image, GPtrArray *problems)
 {
   g_autoptr(GError) error = NULL;
-  json_error_t problem;
   gsize size;
   g_autofree char *config = image_read_config(image, &size, &error);
-  g_autoptr(json_t) document = config ? json_loadb(config, size, 0, &problem) : NULL;
-  if (config && !document)
-    util_error(&error, NIXSTORE_ERROR_INVALID, "%s: line %d: %s", IMAGE_CONFIG, problem.line,
-               problem.text);
-  else if (config && !json_is_object(document))
-    util_error(&error, NIXSTORE_ERROR_INVALID, "%s: not a JSON object", IMAGE_CONFIG);
+  g_autoptr(json_t) document = config ? json_parse(config, size, &error) : NULL;
+  if (document && !json_is_object(document))
+    util_error(&error, NIXSTORE_ERROR_INVALID, "not a JSON object");
+  if (config && error)
+    g_prefix_error(&error, "%s: ", IMAGE_CONFIG);
   add_problem(problems, &error);
 }
 

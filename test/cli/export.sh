@@ -34,7 +34,17 @@ check "no compression" export_to oci-archive:n.tar --compress=none
 touch -d @1 a.tar
 check "an archive that is there is replaced" export_to oci-archive:a.tar
 check "by a new one" cmp a.tar b.tar
-mkdir empty
+mkdir links empty links/empty
+echo old >links/target
+ln -s target links/one; ln -s one links/two; ln -s nowhere links/dangling; ln -s empty links/dir
+check "through symlinks" export_to oci-archive:links/two
+is "which stay, and what they lead to is replaced" \
+  "$(readlink links/two links/one | paste -sd ' '), $(cmp links/target a.tar && echo same)" "one target, same"
+check "through a symlink to an empty directory" export_to oci:links/dir
+check "which is used" test -L links/dir -a -e links/empty/index.json
+check_fails "a symlink to nothing" 1 'follow the symlink links/dangling: No such file' export_to oci-archive:links/dangling
+is "and nothing else is there" "$(ls links | paste -sd ' ')" "dangling dir empty one target two"
+rm -r links
 mkdir -m 777 "$T/nobody"
 check "without any privilege" setpriv --reuid 65534 --regid 65534 --clear-groups \
   env HOME="$T/nobody" "$NIXSTORE" export "$P" "oci-archive:$T/nobody/a.tar"

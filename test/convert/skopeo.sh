@@ -66,6 +66,10 @@ is "containers-storage:" "$(convert "containers-storage:[vfs@$root+$run]$id")" "
 podman_vfs tag "$id" localhost/some/name:v1
 is "named by its tag" \
   "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]localhost/some/name:v1" | sed 's/.*-name/name/')" name-v1
+podman_vfs tag "$id" localhost/some/plain
+is "or by the tag that it stands for" \
+  "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]localhost/some/plain" | sed 's/.*-plain/plain/')" plain-latest
+is "an ID is no name" "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]${id:0:12}" | cut -d- -f 2-)" "${id:0:12}"
 check_fails "an image that is not there" 1 'skopeo' convert "containers-storage:[vfs@$root+$run]nosuch"
 
 # ---- a registry
@@ -88,6 +92,13 @@ END
   is "docker://" "$(convert "docker://127.0.0.1:$port/team/app:1.2")" "$want"
   is "named by its reference" \
     "$("$NIXSTORE" convert "docker://127.0.0.1:$port/team/app:1.2" | sed 's/.*-app/app/')" app-1.2
+  for name in "docker://127.0.0.1:$port/team/app" "docker-archive:$copies/latest.tar:localhost/app:latest" \
+    "oci-archive:$copies/latest.oci:localhost/app:latest"; do
+    skopeo --registries-conf "$T/registries.conf" copy -q "$source" "$name"
+  done
+  for name in "docker://127.0.0.1:$port/team/app" "docker-archive:$copies/latest.tar" "oci-archive:$copies/latest.oci"; do
+    is "${name%%:*}: latest is in the name" "$("$NIXSTORE" convert "$name" | cut -d- -f 2-)" app-latest
+  done
   check_fails "a tag that is not there" 1 'skopeo.*(manifest unknown|reading manifest)' \
     convert "docker://127.0.0.1:$port/team/app:9"
   unset CONTAINERS_REGISTRIES_CONF

@@ -42,12 +42,18 @@ test_collapse(void)
                    ",\"history\":[{\"empty_layer\":true},{\"created_by\":\"nixstore\"}]}");
   assert_collapsed("{" ROOTFS ",\"history\":[]}", "{" ROOTFS ",\"history\":[]}");
   assert_collapsed("{}", "{" ROOTFS "}");
+  /* What Go takes for a character: half a surrogate pair, the wrong half first, and no UTF-8; but
+   * not what a backslash stands before, nor a whole pair. */
+  assert_collapsed("{\"a\":\"\\ud83dx\\ud83d\\ud83d\\ude00\\ude00\xff\\\\ud800\\u0000\"}",
+                   "{\"a\":\"\xef\xbf\xbdx\xef\xbf\xbd\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd"
+                   "\\\\ud800\\u0000\"," ROOTFS "}");
 }
 
 static void
 test_collapse_refused(void)
 {
-  static const char *const bad[] = {"", "[]", "{", "\"a\"", "{\"a\":\"\xff\"}"};
+  static const char *const bad[] = {
+      "", "[]", "{", "\"a\"", "{\"\\u0000\":1}", "{\"a\":\"\\udz00\"}"};
   for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
     g_autoptr(GError) error = NULL;
     g_assert_null(oci_config_collapse(bad[i], strlen(bad[i]), DIFF_ID, &error));
