@@ -23,6 +23,9 @@
 #define OVERLAYDIR_KEY_SIZE 32
 #define OVERLAYDIR_FAILED ".failed"
 #define OVERLAYDIR_MAX_MESSAGE 4096
+/* For Podman's lock, 30 seconds in all; in microseconds. */
+#define OVERLAYDIR_LOCK_WAIT 10000
+#define OVERLAYDIR_LOCK_TRIES 3000
 
 static void
 overlaydir_append_ranges(GString *text, const char *name, const GArray *ranges)
@@ -293,10 +296,39 @@ overlaydir_rename_below(const char *aside, const char *name, const char *path)
          renameat2(clone_fd, from, clone_fd, path + length + 1, RENAME_NOREPLACE) == 0;
 }
 
+/* Keeps Podman from removing the layer of @path meanwhile: it takes a directory away file by file,
+ * and would find it filled again (ENOTEMPTY). containers/storage locks <home>-layers/layers.lock
+ * for that, with fcntl(2). FALSE if somebody else has it for long, who may be waiting for us.
+ * *ret_fd is -1 where there is nothing to lock. */
+static gboolean
+overlaydir_lock_layers(const char *path, int *ret_fd, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname(path);
+  g_autofree char *layer = g_path_get_dirname(parent);
+  g_autofree char *home = g_path_get_dirname(layer);
+  g_autofree char *lock = g_strconcat(home, "-layers/layers.lock", NULL);
+  autofd int fd = open(lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  struct flock read_lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+  for (guint tries = 0; fd >= 0 && fcntl(fd, F_OFD_SETLK, &read_lock) < 0; tries++) {
+    if (errno != EAGAIN && errno != EACCES)
+      util_close_fd(&fd);
+    else if (tries == OVERLAYDIR_LOCK_TRIES)
+      return util_error(error, NIXSTORE_ERROR_FAILED, "%s is locked for long", lock);
+    else
+      g_usleep(OVERLAYDIR_LOCK_WAIT);
+  }
+  *ret_fd = util_steal_fd(&fd);
+  return TRUE;
+}
+
 static gboolean
 overlaydir_publish(int aside_fd, const char *aside, const char *name, const char *path,
-                   GError **error)
+                   gboolean lock, GError **error)
 {
+  autofd int layers = -1;
+  if (lock && !overlaydir_lock_layers(path, &layers, error))
+    return FALSE;
   autofd int parent = overlaydir_open_parent(path, TRUE, error);
 
   if (parent < 0)
@@ -309,7 +341,7 @@ overlaydir_publish(int aside_fd, const char *aside, const char *name, const char
 
 static gboolean
 overlaydir_make_locked(int aside_fd, const char *aside, const char *path, int index_fd,
-                       const GArray *uids, const GArray *gids, GError **error)
+                       const GArray *uids, const GArray *gids, gboolean lock, GError **error)
 {
   g_autofree char *name = g_path_get_basename(path);
   autofd int userns_fd = -1;
@@ -325,7 +357,7 @@ overlaydir_make_locked(int aside_fd, const char *aside, const char *path, int in
   }
   autofd int root_fd = overlaydir_create(aside_fd, name, uids, gids, error);
   if (root_fd >= 0 && overlaydir_fill(root_fd, index_fd, userns_fd, error) &&
-      overlaydir_publish(aside_fd, aside, name, path, error))
+      overlaydir_publish(aside_fd, aside, name, path, lock, error))
     return TRUE;
   overlaydir_empty(aside_fd, NULL);
   return FALSE;
@@ -339,7 +371,8 @@ overlaydir_make(const char *path, const char *aside, int index_fd, const GArray 
 
   if (fd < 0)
     return FALSE;
-  gboolean ok = overlaydir_make_locked(fd, aside, path, index_fd, uids, gids, error);
+  /* Who waits does so within a mount, during which Podman has its lock itself. */
+  gboolean ok = overlaydir_make_locked(fd, aside, path, index_fd, uids, gids, !wait, error);
   rmdir(aside);
   if (!ok)
     g_prefix_error(error, "mode overlaydir: ");

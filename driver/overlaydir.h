@@ -36,9 +36,10 @@ gboolean overlaydir_is_wanted(const char *path);
 void overlaydir_give_up(const char *path, const char *reason);
 
 /* Makes it of the index @index_fd, in the directory @aside on the same filesystem, where what was
- * left half made is removed. With @wait FALSE it fails while another is being made. UNSUPPORTED
- * when the image has what nobody can make here: ids outside the namespace, files too large for the
- * filesystem. */
+ * left half made is removed. With @wait FALSE it fails while another is being made, and takes
+ * Podman's lock on its layers when all is done; who waits is taken to be Podman's and to have it.
+ * UNSUPPORTED when the image has what nobody can make here: ids outside the namespace, files too
+ * large for the filesystem. */
 gboolean overlaydir_make(const char *path, const char *aside, int index_fd, const GArray *uids,
                          const GArray *gids, gboolean wait, GError **error);
 

@@ -83,4 +83,28 @@ check "which shows what the image holds" \
   "$TESTLIB/compare-listings" --start "$begun" "$T/fuse.list" "$T/fuse.list" "$T/overlaydir.list"
 check "and goes with it" rmi
 is "without a trace" "$(layers) $(find "$storage" -name 'nixstore-overlaydir*')" "$before "
+
+# Podman takes a layer away file by file, under its lock: nothing comes into the layer meanwhile.
+lock=$storage/${way/mountprogram/overlay}-layers/layers.lock
+at_lock() {
+  local i
+  for ((i = 0; i < 600; i++)); do
+    [ -z "$(find -L /proc/$(makers)/fd -maxdepth 1 -samefile "$lock" 2>/dev/null)" ] || return 0
+    sleep 0.1
+  done
+  return 1
+}
+check "a directory is being made once more" stopped_maker
+exec 7<>"$lock"
+tap_on_exit "exec 7<&-" # or nothing of Podman's ends
+check "somebody takes Podman's lock" python3 -c 'import fcntl; fcntl.fcntl(7, 37, b"\1\0" + bytes(30))' # F_OFD_SETLK, F_WRLCK
+makers | xargs kill -CONT
+check "the process comes to it" at_lock
+sleep 0.2
+is "and waits" "$(published | wc -l) $(makers | wc -l)" "0 1"
+exec 7<&-
+check "then it ends" makers_end
+is "and the directory is there" "$(published | wc -l) $(find "$aside" 2>/dev/null)" "1 "
+check "and goes with the image" rmi
+is "without a trace" "$(layers) $(find "$storage" -name 'nixstore-overlaydir*')" "$before "
 tap_done
