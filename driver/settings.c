@@ -20,6 +20,7 @@ typedef enum {
   SETTINGS_SIZE, /* as util_parse_size() reads it */
   SETTINGS_BOOLEAN,
   SETTINGS_SECONDS,
+  SETTINGS_CONVERT,
 } SettingsKind;
 
 static const struct {
@@ -32,6 +33,7 @@ static const struct {
     {"store", "NIXSTORE_STORE", G_STRUCT_OFFSET(Settings, store), SETTINGS_PATH},
     {"cache", "NIXSTORE_CACHE", G_STRUCT_OFFSET(Settings, cache), SETTINGS_PATH},
     {"cache_limit", "NIXSTORE_CACHE_LIMIT", G_STRUCT_OFFSET(Settings, cache_limit), SETTINGS_SIZE},
+    {"convert", "NIXSTORE_CONVERT", G_STRUCT_OFFSET(Settings, convert), SETTINGS_CONVERT},
     {"nix_store", "NIXSTORE_NIX_STORE", G_STRUCT_OFFSET(Settings, nix_store), SETTINGS_TEXT},
     {"substitute", "NIXSTORE_SUBSTITUTE", G_STRUCT_OFFSET(Settings, substitute), SETTINGS_BOOLEAN},
     {"substitute_timeout", "NIXSTORE_SUBSTITUTE_TIMEOUT",
@@ -60,6 +62,30 @@ settings_owner_is_trusted(uid_t owner)
   return owner == 0 || owner == geteuid() || owner == OVERFLOW_UID;
 }
 
+/* What a value of @kind must be; NULL: @value is that. */
+static const char *
+settings_expect(SettingsKind kind, const char *value)
+{
+  guint64 size;
+
+  switch (kind) {
+  case SETTINGS_TEXT:
+    return NULL;
+  case SETTINGS_PATH:
+    return *value == '/' ? NULL : "an absolute path";
+  case SETTINGS_SIZE:
+    return util_parse_size(value, &size) ? NULL : "a number of bytes, perhaps with K, M, G or T";
+  case SETTINGS_BOOLEAN:
+    return g_str_equal(value, "true") || g_str_equal(value, "false") ? NULL : "true or false";
+  case SETTINGS_SECONDS:
+    return g_ascii_string_to_unsigned(value, 10, 1, G_MAXINT, NULL, NULL) ? NULL
+                                                                          : "a number of seconds";
+  case SETTINGS_CONVERT:
+    return g_str_equal(value, "none") || g_str_equal(value, "pull") ? NULL : "none or pull";
+  }
+  g_return_val_if_reached(NULL);
+}
+
 static gboolean
 settings_set(Settings *settings, gsize i, const char *value, const char *where, GError **error)
 {
@@ -67,22 +93,10 @@ settings_set(Settings *settings, gsize i, const char *value, const char *where, 
   if (*value == '\0')
     return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s is empty", where,
                       settings_keys[i].key);
-  guint64 size;
-  if (settings_keys[i].kind == SETTINGS_SIZE && !util_parse_size(value, &size))
-    return util_error(error, NIXSTORE_ERROR_INVALID,
-                      "%s: %s must be a number of bytes, perhaps with K, M, G or T, not `%s'",
-                      where, settings_keys[i].key, value);
-  if (settings_keys[i].kind == SETTINGS_BOOLEAN && strcmp(value, "true") != 0 &&
-      strcmp(value, "false") != 0)
-    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be true or false, not `%s'",
-                      where, settings_keys[i].key, value);
-  if (settings_keys[i].kind == SETTINGS_SECONDS &&
-      !g_ascii_string_to_unsigned(value, 10, 1, G_MAXINT, NULL, NULL))
-    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be a number of seconds, not `%s'",
-                      where, settings_keys[i].key, value);
-  if (settings_keys[i].kind == SETTINGS_PATH && *value != '/')
-    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be an absolute path, not `%s'",
-                      where, settings_keys[i].key, value);
+  const char *expected = settings_expect(settings_keys[i].kind, value);
+  if (expected)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "%s: %s must be %s, not `%s'", where,
+                      settings_keys[i].key, expected, value);
   g_free(*field);
   *field = g_strdup(value);
   g_free(settings_sources[i]);
@@ -170,6 +184,7 @@ settings_read(GError **error)
   settings->substitute = g_strdup("false");
   settings->substitute_timeout = g_strdup("300");
   settings->fuse_passthrough = g_strdup("false");
+  settings->convert = g_strdup("none");
   settings->cache_limit = g_strdup("8G");
   settings->cache = settings_process_is_root()
                         ? g_strdup(LOCALSTATEDIR "/cache/nixstore")

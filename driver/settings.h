@@ -16,6 +16,7 @@ typedef struct {
   char *substitute; /* "true" or "false": may a mount fetch a path that is missing? */
   char *substitute_timeout; /* seconds that this may take, a decimal number */
   char *fuse_passthrough;   /* "true" or "false": are files read from the store's page cache? */
+  char *convert;            /* "none" or "pull": are pulled images put into the store? */
   char *cache_limit; /* what all indexes may take, as util_parse_size() reads it; "0": anything */
 } Settings;
 

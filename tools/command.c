@@ -6,8 +6,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <syslog.h>
 
 gboolean command_quiet;
+static gboolean command_uses_syslog;
 
 gboolean
 command_error_usage(GError **error, const char *format, ...)
@@ -30,5 +32,15 @@ command_note(const char *format, ...)
   g_autofree char *text = g_strdup_vprintf(format, args);
   va_end(args);
   g_autofree char *line = util_escape(text);
-  fprintf(stderr, "nixstore: %s\n", line);
+  if (command_uses_syslog)
+    syslog(LOG_USER | LOG_NOTICE, "%s", line);
+  else
+    fprintf(stderr, "nixstore: %s\n", line);
+}
+
+void
+command_note_to_syslog(void)
+{
+  openlog("nixstore", LOG_PID, LOG_USER);
+  command_uses_syslog = TRUE;
 }

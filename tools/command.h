@@ -34,6 +34,9 @@ gboolean command_error_usage(GError **error, const char *format, ...) G_GNUC_PRI
  * nothing under --quiet. */
 void command_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* From now on notes go to syslog(3): for a process that nobody sees. */
+void command_note_to_syslog(void);
+
 /* --quiet was given: neither notes nor progress bars. main() sets it. */
 extern gboolean command_quiet;
 

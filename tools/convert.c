@@ -3,13 +3,16 @@
 
 #include "command.h"
 #include "convert.h"
+#include "follow.h"
 #include "image.h"
 #include "import.h"
 #include "layer.h"
 #include "manifest.h"
 #include "output.h"
+#include "podman.h"
 #include "progress.h"
 #include "replace.h"
+#include "settings.h"
 #include "source.h"
 #include "stage.h"
 #include "store.h"
@@ -17,10 +20,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* What an image may decompress to unless the user says otherwise: more than any image in use, less
  * than what a disk or a patience has. */
 #define MAX_SIZE_DEFAULT (64 * G_GUINT64_CONSTANT(1024) * 1024 * 1024)
+
+/* Of what follows pulls: whoever pulled has gone on. */
+#define FOLLOW_NICE 10
 
 static char *option_name;
 static char *option_platform;
@@ -29,6 +36,7 @@ static char *option_tag;
 static gboolean option_import;
 static gboolean option_replace;
 static gboolean option_pulled;
+static gboolean option_follow;
 static gboolean option_json;
 
 static const GOptionEntry convert_options[] = {
@@ -47,6 +55,10 @@ static const GOptionEntry convert_options[] = {
      "SOURCE is an image that Podman has: convert it, and give its names to the result", NULL},
     {"pulled", 0, 0, G_OPTION_ARG_NONE, &option_pulled,
      "With --replace, without SOURCE: every image whose name is of a registry", NULL},
+    {"follow", 0, 0, G_OPTION_ARG_NONE, &option_follow,
+     "With --pulled, if the setting `convert' is pull: whenever Podman's list of images changes, "
+     "until standard input ends",
+     NULL},
     {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print the result as a JSON object", NULL},
     {0},
 };
@@ -205,7 +217,8 @@ replace_one(const char *image, guint64 max_size, GError **error)
 static gboolean
 replace_pulled(guint64 max_size, GError **error)
 {
-  g_auto(GStrv) images = replace_list_pulled(error);
+  autofd int lock = replace_lock(error);
+  g_auto(GStrv) images = lock < 0 ? NULL : replace_list_pulled(error);
   guint failed = 0;
 
   for (char **image = images; image != NULL && *image != NULL; image++) {
@@ -221,6 +234,35 @@ replace_pulled(guint64 max_size, GError **error)
   return images != NULL;
 }
 
+static void
+replace_changed(gpointer max_size)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (!replace_pulled(*(guint64 *)max_size, &error))
+    command_note("%s", error->message);
+}
+
+/* What the storage driver starts when it unpacks a layer. */
+static gboolean
+replace_follow(guint64 max_size, GError **error)
+{
+  const Settings *settings = settings_get(error);
+
+  if (settings == NULL)
+    return FALSE;
+  if (strcmp(settings->convert, "pull") != 0)
+    return TRUE;
+  g_autofree char *list = podman_find_image_list(error);
+  if (list == NULL)
+    return FALSE;
+  command_note_to_syslog();
+  setpriority(PRIO_PROCESS, 0, FOLLOW_NICE);
+  /* What we make ourselves is not to be followed. */
+  g_setenv("NIXSTORE_CONVERT", "none", TRUE);
+  return follow_file(list, replace_changed, &max_size, error);
+}
+
 static gboolean
 replace_run(const char *image, guint64 max_size, GError **error)
 {
@@ -228,6 +270,9 @@ replace_run(const char *image, guint64 max_size, GError **error)
     return command_error_usage(error, "--import, --platform and --tag do not go with --replace");
   if (option_pulled != (image == NULL) || (option_pulled && option_name != NULL))
     return command_error_usage(error, "--replace takes an image, or --pulled and no name");
+  if (option_follow)
+    return option_pulled ? replace_follow(max_size, error)
+                         : command_error_usage(error, "--follow is for --pulled");
   return option_pulled ? replace_pulled(max_size, error) : replace_one(image, max_size, error);
 }
 
@@ -251,9 +296,10 @@ convert_run(char **arguments, int n_arguments, GError **error)
                                option_name);
   if (option_replace)
     return replace_run(arguments[0], max_size, error);
-  if (option_pulled || n_arguments == 0)
-    return command_error_usage(error,
-                               option_pulled ? "--pulled is for --replace" : "a SOURCE is missing");
+  if (option_pulled || option_follow || n_arguments == 0)
+    return command_error_usage(error, option_pulled   ? "--pulled is for --replace"
+                                      : option_follow ? "--follow is for --pulled"
+                                                      : "a SOURCE is missing");
   source = open_source(arguments[0], max_size, error);
   if (source == NULL)
     return FALSE;

@@ -256,6 +256,25 @@ podman_image_gc_link(const PodmanImage *image)
   return layer ? g_build_filename(layer, SESSION_GC_LINK, NULL) : NULL;
 }
 
+char *
+podman_find_image_list(GError **error)
+{
+  const char *arguments[] = {"info", "--format", "{{.Store.GraphRoot}}\t{{.Store.GraphDriverName}}",
+                             NULL};
+  g_autofree char *answer = NULL;
+  if (option_root && option_storage_driver)
+    answer = g_strjoin("\t", option_root, option_storage_driver, NULL);
+  else if (!podman_run(arguments, &answer, error))
+    return NULL;
+  g_auto(GStrv) parts = g_strsplit(g_strchomp(answer), "\t", 2);
+  if (g_strv_length(parts) != 2) {
+    util_error(error, NIXSTORE_ERROR_FAILED, "podman info: its answer is not understood");
+    return NULL;
+  }
+  g_autofree char *directory = g_strconcat(parts[1], "-images", NULL);
+  return g_build_filename(parts[0], directory, "images.json", NULL);
+}
+
 gboolean
 podman_can_mount(void)
 {

@@ -62,6 +62,9 @@ gboolean podman_image_reference(const PodmanImage *image, Reference **ret_refere
  * NULL when there is none. Caller frees. */
 char *podman_image_gc_link(const PodmanImage *image);
 
+/* The file in which Podman's storage lists its images. It need not be there yet. */
+char *podman_find_image_list(GError **error);
+
 /* Whether containers of an image path can run with Podman's storage driver as it is set up: the
  * overlay driver must have a mount_program. TRUE where that cannot be found out. Where the options
  * do not tell it takes about a second: `podman info` asks the package manager for versions. */

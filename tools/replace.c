@@ -4,12 +4,14 @@
 #include "replace.h"
 
 #include <string.h>
+#include <sys/file.h>
 
 #include "command.h"
 #include "convert.h"
 #include "import.h"
 #include "podman.h"
 #include "scratch.h"
+#include "settings.h"
 #include "source.h"
 #include "util.h"
 
@@ -17,6 +19,8 @@
  * from whoever had it. */
 #define REPLACE_NAME "localhost/nixstore-replace:%.12s"
 #define REPLACE_LOCAL "localhost/"
+/* In the cache. */
+#define REPLACE_LOCK "convert.lock"
 
 void
 replacement_free(Replacement *replacement)
@@ -138,6 +142,24 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   }
   result->image_id = g_strdup(import->image_id);
   return g_steal_pointer(&result);
+}
+
+int
+replace_lock(GError **error)
+{
+  const Settings *settings = settings_get(error);
+
+  if (!settings || !util_make_directory(settings->cache, 0755, error))
+    return -1;
+  g_autofree char *path = g_build_filename(settings->cache, REPLACE_LOCK, NULL);
+  autofd int fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  while (fd < 0 || flock(fd, LOCK_EX) < 0) {
+    if (fd >= 0 && errno == EINTR)
+      continue;
+    util_error_errno(error, "lock %s", path);
+    return -1;
+  }
+  return util_steal_fd(&fd);
 }
 
 static gboolean

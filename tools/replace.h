@@ -25,6 +25,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Replacement, replacement_free)
  * run the result. */
 Replacement *replace_image(const char *image, const char *name, guint64 max_size, GError **error);
 
+/* Waits for whoever else of this user replaces pulled images, as both would take the same. The lock
+ * goes with the returned descriptor. */
+int replace_lock(GError **error);
+
 /* The IDs of all ordinary images that have a name of a registry (not localhost/), NULL at the end:
  * those that were pulled. */
 char **replace_list_pulled(GError **error);

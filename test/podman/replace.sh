@@ -98,11 +98,14 @@ for way in $WAYS; do
 done
 
 if command -v systemd-analyze >/dev/null; then
-  mkdir "$T/units"
-  cp "$SRCDIR"/contrib/systemd/nixstore-convert.* "$T/units"
-  sed -i "s,^ExecStart=nixstore ,ExecStart=$NIXSTORE ," "$T/units/nixstore-convert.service"
-  check "the units are sound" systemd-analyze verify "$T/units/nixstore-convert.path" "$T/units/nixstore-convert.service"
-  is "and systemd says nothing of them" "$(grep nixstore-convert <<<"$OUT")" ""
+  for who in system user; do
+    mkdir "$T/$who"
+    cp "$SRCDIR"/contrib/systemd/nixstore-convert.* "$T/$who"
+    [ $who = system ] || cp "$SRCDIR"/contrib/systemd/user/nixstore-convert.path "$T/$who"
+    sed -i "s,^ExecStart=nixstore ,ExecStart=$NIXSTORE ," "$T/$who/nixstore-convert.service"
+    check "the units are sound: $who" env XDG_RUNTIME_DIR="$T" systemd-analyze --$who verify "$T/$who/nixstore-convert.path" "$T/$who/nixstore-convert.service"
+    is "and systemd says nothing of them" "$(grep nixstore-convert <<<"$OUT")" ""
+  done
 else
   tap_skip "the units" "there is no systemd-analyze"
 fi

@@ -57,6 +57,8 @@ type Driver struct {
 	// naive compares mounted trees, for layers that are not parent and child.
 	naive graphdriver.DiffDriver
 
+	pulls *puller
+
 	refs      map[string]bool // by diff directory: is it a reference layer?
 	refsMutex sync.Mutex
 }
@@ -92,6 +94,7 @@ func Init(home string, config graphdriver.Options) (graphdriver.Driver, error) {
 		runhome: runhome,
 		options: *opts,
 		ctr:     graphdriver.NewRefCounter(mountRoots{}),
+		pulls:   newPuller(home, config, opts),
 		refs:    make(map[string]bool),
 	}
 	d.naive = graphdriver.NewNaiveDiffDriver(treeView{d}, d)

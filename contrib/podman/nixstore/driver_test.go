@@ -47,7 +47,7 @@ func TestParseOptions(t *testing.T) {
 	run, store := t.TempDir(), t.TempDir()
 	o, err := parseOptions([]string{
 		"nixstore.mode=fuse", "nixstore.mount_program=/bin/true", ".mountopt=nodev,metacopy=on",
-		"nixstore.imagestore=" + store, "nixstore.ignore_chown_errors=true",
+		"nixstore.imagestore=" + store, "nixstore.ignore_chown_errors=true", "nixstore.convert=pull",
 	}, run)
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +59,9 @@ func TestParseOptions(t *testing.T) {
 	if o.mode != "fuse" || o.mountProgram != "/bin/true" || !reflect.DeepEqual(o.overlay, want) {
 		t.Errorf("got %+v", o)
 	}
+	if o.convert != "pull" || len(o.given) != 5 || o.given[2] != "nixstore.mountopt=nodev,metacopy=on" {
+		t.Errorf("convert is %q, handed on are %q", o.convert, o.given)
+	}
 	if !reflect.DeepEqual(o.imageStores, []string{store}) {
 		t.Errorf("image stores: %q", o.imageStores)
 	}
@@ -66,7 +69,7 @@ func TestParseOptions(t *testing.T) {
 		t.Errorf("the image store's view links to %q: %v", link, err)
 	}
 	for _, bad := range []string{
-		"nixstore.mount_program=/does/not/exist", "overlay.mount_program=/bin/true", "nixstore.imagestore=relative", "word",
+		"nixstore.mount_program=/does/not/exist", "overlay.mount_program=/bin/true", "nixstore.imagestore=relative", "word", "nixstore.convert=push",
 	} {
 		if _, err := parseOptions([]string{bad}, run); err == nil {
 			t.Errorf("option %q is accepted", bad)

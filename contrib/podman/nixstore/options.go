@@ -22,6 +22,8 @@ type options struct {
 	mountProgram string   // nixstore.mount_program
 	mountOptions []string // nixstore.mountopt
 	imageStores  []string // nixstore.imagestore, as the user named them
+	convert      string   // nixstore.convert: "none", "pull", "" for nixstore's own setting
+	given        []string // as the user gave them, but for convert
 	overlay      []string // all that the embedded driver gets to see
 }
 
@@ -41,6 +43,14 @@ func parseOptions(given []string, runhome string) (*options, error) {
 		}
 		key = strings.TrimPrefix(strings.ToLower(key), driverName+".")
 		key = strings.TrimPrefix(key, ".") // STORAGE_OPTS without a driver
+		if key == "convert" {
+			if value != "none" && value != "pull" {
+				return nil, fmt.Errorf("nixstore: option %s.convert must be none or pull, not %q", driverName, value)
+			}
+			o.convert = value
+			continue
+		}
+		o.given = append(o.given, driverName+"."+key+"="+value)
 		switch key {
 		case "mode":
 			o.mode = value

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//go:build linux
+// +build linux
+
+package nixstore
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	graphdriver "github.com/containers/storage/drivers"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+)
+
+// convertVariable names the setting to nixstore.
+const convertVariable = "NIXSTORE_CONVERT"
+
+// puller makes images that this process pulls Nix-backed. A driver sees layers
+// alone, and never which of them are an image or what that is called: so it
+// starts nixstore, which waits for Podman's list of images to change, and does
+// the work when this process is over.
+type puller struct {
+	program string
+	args    []string
+	setting string // storage option nixstore.convert, "" for nixstore's own
+	// alive is the end of a pipe that nobody else has: that it is closed tells
+	// nixstore that this process is over.
+	alive *os.File
+	mutex sync.Mutex // layers are unpacked at the same time
+}
+
+// newPuller prepares the command for the storage that config is of.
+func newPuller(home string, config graphdriver.Options, o *options) *puller {
+	args := []string{
+		"convert", "--replace", "--pulled", "--follow",
+		"--root", filepath.Dir(home), "--runroot", config.RunRoot, "--storage-driver", driverName,
+	}
+	for _, option := range o.given {
+		args = append(args, "--storage-opt", option)
+	}
+	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "podman") {
+		args = append(args, "--podman", self)
+	}
+	return &puller{program: findProgram(o.mountProgram), args: args, setting: o.convert}
+}
+
+// findProgram gives the nixstore that belongs to a nixstore-mount: beside it in
+// a build directory, PREFIX/bin for PREFIX/libexec/nixstore when installed.
+func findProgram(mountProgram string) string {
+	beside := filepath.Dir(mountProgram)
+	for _, dir := range []string{beside, filepath.Join(beside, "..", "..", "bin")} {
+		program := filepath.Join(dir, "nixstore")
+		if unix.Access(program, unix.X_OK) == nil && !isDir(program) {
+			return program
+		}
+	}
+	return "nixstore"
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// isWanted says whether anything asks for it, so that nothing is started where
+// nothing does. Of a configuration file it is only a guess: nixstore reads it
+// itself, and knows which one is to be trusted.
+func (p *puller) isWanted() bool {
+	if p.setting != "" {
+		return p.setting != "none"
+	}
+	if value := os.Getenv(convertVariable); value != "" {
+		return value != "none"
+	}
+	files := []string{"/etc/nixstore.conf"}
+	if dir, err := os.UserConfigDir(); err == nil {
+		files = append(files, filepath.Join(dir, "nixstore", "nixstore.conf"))
+	}
+	for _, file := range files {
+		if mentionsConvert(file) {
+			return true
+		}
+	}
+	return false
+}
+
+func mentionsConvert(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if strings.HasPrefix(strings.TrimSpace(lines.Text()), "convert") {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts nixstore, which ends by itself. That it cannot be started is no
+// reason not to pull.
+func (p *puller) start() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.alive != nil || !p.isWanted() {
+		return
+	}
+	if err := p.run(); err != nil {
+		logrus.Warnf("nixstore: what is pulled stays as it is: %v", err)
+	}
+}
+
+func (p *puller) run() error {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	cmd := exec.Command(p.program, p.args...)
+	cmd.Stdin = reader
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	if p.setting != "" {
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", convertVariable, p.setting))
+	}
+	if err := cmd.Start(); err != nil {
+		writer.Close()
+		return err
+	}
+	p.alive = writer
+	go cmd.Wait() // leaves no zombie in a process that goes on
+	return nil
+}
