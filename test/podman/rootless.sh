@@ -194,7 +194,10 @@ overlaydir_killed() {
   local way=$1 i pid
   rootless_nixstore "$way" import "$path" --name localhost/base:1 >/dev/null
   for i in 1 2 3; do try "$way" run --rm base:1 true & done
-  sleep 0.5
+  for i in {1..100}; do
+    [ ! -e "$RHOME/p/$way/nixstore-overlaydir.new" ] || break
+    sleep 0.05
+  done
   for pid in $(pgrep -u "$ROOTLESS_UID" '^nixstore-[ml]'); do kill -9 "$pid"; done
   wait $(jobs -p | grep -v "^$ROOTLESS_DAEMON$")
   try "$way" run --rm base:1 true
