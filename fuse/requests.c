@@ -19,7 +19,7 @@
 /* Below this size copying twice is faster than setting up a splice. */
 #define REQUESTS_SPLICE_FROM (64 * 1024 + 1)
 
-const RequestContext *
+RequestContext *
 request_context(fuse_req_t req)
 {
   return fuse_req_userdata(req);
@@ -57,8 +57,20 @@ request_fail(fuse_req_t req, int error)
   fuse_reply_err(req, error == -EUCLEAN ? EIO : -error);
 }
 
+/* Borrows as data_borrow() does; whoever has to open the file lets others go on meanwhile. */
+static int
+request_borrow(RequestContext *context, guint64 nid, guint64 size, DataLoan *ret_loan)
+{
+  const Server *server = context->server;
+
+  if (data_borrow_open(server->data, nid, ret_loan))
+    return 0;
+  request_let_go(context);
+  return data_borrow(server->data, server->index, nid, size, ret_loan);
+}
+
 static guint64
-request_count_blocks(const Server *server, guint64 nid, const IndexStat *from)
+request_count_blocks(RequestContext *context, guint64 nid, const IndexStat *from)
 {
   guint64 blocks = from->size / 4096 * 8 + (from->size % 4096 ? 8 : 0);
   DataLoan loan;
@@ -66,7 +78,7 @@ request_count_blocks(const Server *server, guint64 nid, const IndexStat *from)
 
   if (!S_ISREG(from->mode) || from->size < REQUESTS_HOLES_FROM)
     return blocks;
-  int error = data_borrow(server->data, server->index, nid, from->size, &loan);
+  int error = request_borrow(context, nid, from->size, &loan);
   if (error < 0)
     return error == -ENODATA ? 0 : blocks;
   if (fstat(loan.fd, &st) == 0)
@@ -76,8 +88,9 @@ request_count_blocks(const Server *server, guint64 nid, const IndexStat *from)
 }
 
 static int
-request_stat(const Server *server, guint64 nid, struct stat *ret_st)
+request_stat(RequestContext *context, guint64 nid, struct stat *ret_st)
 {
+  const Server *server = context->server;
   IndexStat from;
   int error = index_stat(server->index, nid, &from);
 
@@ -93,7 +106,7 @@ request_stat(const Server *server, guint64 nid, struct stat *ret_st)
       .st_rdev = makedev(from.rdev_major, from.rdev_minor),
       .st_size = (off_t)from.size,
       .st_blksize = 4096,
-      .st_blocks = (blkcnt_t)request_count_blocks(server, nid, &from),
+      .st_blocks = (blkcnt_t)request_count_blocks(context, nid, &from),
       .st_atim = time,
       .st_mtim = time,
       .st_ctim = time,
@@ -102,14 +115,14 @@ request_stat(const Server *server, guint64 nid, struct stat *ret_st)
 }
 
 static int
-request_entry(const Server *server, guint64 nid, struct fuse_entry_param *ret_entry)
+request_entry(RequestContext *context, guint64 nid, struct fuse_entry_param *ret_entry)
 {
   struct fuse_entry_param entry = {
-      .ino = request_ino(server, nid),
+      .ino = request_ino(context->server, nid),
       .attr_timeout = REQUESTS_TIMEOUT,
       .entry_timeout = REQUESTS_TIMEOUT,
   };
-  int error = request_stat(server, nid, &entry.attr);
+  int error = request_stat(context, nid, &entry.attr);
 
   if (error == 0)
     *ret_entry = entry;
@@ -131,7 +144,7 @@ request_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
   else if (strcmp(name, ".") != 0)
     error = index_lookup(server->index, nid, name, size, &nid);
   if (error == 0)
-    error = request_entry(server, nid, &entry);
+    error = request_entry(request_context(req), nid, &entry);
   /* A name that is not there is kept as such. */
   else if (error == -ENOENT)
     error = 0;
@@ -144,9 +157,9 @@ request_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void
 request_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
-  const Server *server = request_server(req);
+  RequestContext *context = request_context(req);
   struct stat st;
-  int error = request_stat(server, request_nid(server, ino), &st);
+  int error = request_stat(context, request_nid(context->server, ino), &st);
 
   if (error < 0)
     request_fail(req, error);
@@ -176,7 +189,6 @@ request_readlink(fuse_req_t req, fuse_ino_t ino)
 
 typedef struct {
   fuse_req_t req;
-  const Server *server;
   char *reply;
   gsize used, size;
   gboolean with_attributes;
@@ -211,7 +223,7 @@ listing_emit(void *data, const char *name, gsize name_size, guint64 nid, unsigne
   /* Without a node ID in it an entry is a mere name: for "." and "..", and for what cannot be read,
    * which is then the matter of whoever looks it up. */
   if (listing->with_attributes && !is_dot)
-    request_entry(listing->server, nid, &entry);
+    request_entry(request_context(listing->req), nid, &entry);
   gsize size = listing_add(listing, text, &entry, next);
   if (size > listing->size - listing->used)
     return FALSE;
@@ -229,7 +241,6 @@ request_list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, gboolean
   const Server *server = request_server(req);
   Listing listing = {
       .req = req,
-      .server = server,
       .reply = request_context(req)->reply,
       .size = MIN(size, REQUESTS_REPLY_SIZE),
       .with_attributes = with_attributes,
@@ -289,7 +300,7 @@ request_reply_zeroes(fuse_req_t req, gsize size)
 static gboolean
 request_read_all(fuse_req_t req, int fd, gsize size, off_t offset)
 {
-  RequestContext *context = fuse_req_userdata(req);
+  RequestContext *context = request_context(req);
   struct iovec part = {.iov_base = context->reply, .iov_len = size};
 
   while (part.iov_len > 0) {
@@ -321,7 +332,7 @@ request_reply_content(fuse_req_t req, const DataLoan *loan, gsize size, off_t of
       fuse_reply_err(req, EIO);
     return;
   }
-  request_let_go(fuse_req_userdata(req));
+  request_let_go(request_context(req));
   /* All of it at once, and what will be asked for next: the store's file system would read ahead
    * in smaller steps. */
   posix_fadvise(loan->fd, offset, (off_t)(2 * size), POSIX_FADV_WILLNEED);
@@ -351,10 +362,7 @@ request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
     return;
   }
   size = MIN(size, st.size - (guint64)offset);
-  if (!data_borrow_open(server->data, nid, &loan)) {
-    request_let_go(fuse_req_userdata(req));
-    error = data_borrow(server->data, server->index, nid, st.size, &loan);
-  }
+  error = request_borrow(request_context(req), nid, st.size, &loan);
   if (error == -ENODATA) {
     request_reply_zeroes(req, size);
   } else if (error < 0) {
@@ -377,9 +385,9 @@ request_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct f
   DataLoan loan;
   int error = index_stat(server->index, nid, &st);
 
-  request_let_go(fuse_req_userdata(req));
+  request_let_go(request_context(req));
   if (error == 0)
-    error = data_borrow(server->data, server->index, nid, st.size, &loan);
+    error = request_borrow(request_context(req), nid, st.size, &loan);
   if (error == -ENODATA && whence == SEEK_HOLE && (guint64)offset < st.size) {
     fuse_reply_lseek(req, offset);
     return;

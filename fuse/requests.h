@@ -24,7 +24,7 @@ typedef struct {
 const struct fuse_lowlevel_ops *requests_operations(void);
 
 /* For the handlers' own files. */
-const RequestContext *request_context(fuse_req_t req);
+RequestContext *request_context(fuse_req_t req);
 /* Another thread is to take the next request, as for this one a disk may have to be waited for. */
 void request_let_go(RequestContext *context);
 const Server *request_server(fuse_req_t req);
