@@ -101,27 +101,66 @@ idmap_parse(const char *text, GArray **ret_ranges, GError **error)
   return TRUE;
 }
 
+/* How many ids from @id on, at most @size, one line of @own_map has: our own user namespace's
+ * uid_map or gid_map. @size when no line has @id. */
+static guint32
+idmap_mapped_at_once(const char *own_map, guint32 id, guint32 size)
+{
+  guint32 first, outside, count;
+
+  for (const char *line = own_map; sscanf(line, "%u %u %u", &first, &outside, &count) == 3;) {
+    if (id >= first && id - first < count)
+      return MIN(size, count - (id - first));
+    if (!(line = strchr(line, '\n')))
+      break;
+    line++;
+  }
+  return size;
+}
+
+/* The lines for the kernel, which takes no range that crosses a boundary in the mapping of the user
+ * namespace above it (map_write() in its user_namespace.c). In a user's that one has a boundary
+ * behind id 0. */
+static char *
+idmap_lines(const char *file, const GArray *ranges)
+{
+  g_autofree char *own_path = g_strconcat("/proc/self/", file, NULL);
+  g_autofree char *own_map = NULL;
+  GString *text = g_string_new(NULL);
+
+  if (!g_file_get_contents(own_path, &own_map, NULL, NULL))
+    own_map = g_strdup("");
+  for (guint i = 0; i < ranges->len; i++) {
+    IdRange range = g_array_index(ranges, IdRange, i);
+    while (range.size > 0) {
+      guint32 size = idmap_mapped_at_once(own_map, range.host, range.size);
+      g_string_append_printf(text, "%u %u %u\n", range.container, range.host, size);
+      range.container += size;
+      range.host += size;
+      range.size -= size;
+    }
+  }
+  return g_string_free(text, FALSE);
+}
+
 static gboolean
 idmap_write_file(pid_t pid, const char *file, const GArray *ranges, GError **error)
 {
   char path[64];
-  g_autoptr(GString) text = g_string_new(NULL);
+  g_autofree char *text = idmap_lines(file, ranges);
+  gsize length = strlen(text);
 
-  for (guint i = 0; i < ranges->len; i++) {
-    const IdRange *range = &g_array_index(ranges, IdRange, i);
-    g_string_append_printf(text, "%u %u %u\n", range->container, range->host, range->size);
-  }
   snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
   autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
   /* The kernel takes the whole mapping in a single write. */
-  if (fd >= 0 && write(fd, text->str, text->len) == (gssize)text->len)
+  if (fd >= 0 && write(fd, text, length) == (gssize)length)
     return TRUE;
   util_error_errno(error, "write the id mapping to %s", path);
-  if (text->len >= (gsize)sysconf(_SC_PAGESIZE))
+  if (length >= (gsize)sysconf(_SC_PAGESIZE))
     g_prefix_error(error,
                    "the %u ranges of the id mapping take %zu bytes, and the kernel takes less than "
                    "a page (user_namespaces(7)): ",
-                   ranges->len, text->len);
+                   ranges->len, length);
   return FALSE;
 }
 

@@ -105,7 +105,8 @@ file'
 namespaces() {
   local way=$1 before map image
   before=$(storage_size "$way")
-  for map in --userns=keep-id --userns=auto:size=2000 --userns=nomap '--uidmap 0:1:2000' "${GAP[@]}"; do
+  for map in --userns=keep-id --userns=auto:size=2000 --userns=nomap '--uidmap 0:1:2000' \
+    '--uidmap 0:1:2000 --gidmap 0:0:2000' '--uidmap 0:0:2000 --gidmap 0:1:2000' "${GAP[@]}"; do
     [ "$way:$map" != "mountprogram:$GAP" ] || continue # stock Podman copies what has gaps
     for image in base built; do
       # shellcheck disable=SC2086

@@ -7,9 +7,12 @@
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "idmap.h"
 #include "util.h"
@@ -90,11 +93,47 @@ test_long_mapping(void)
   g_assert_null(strstr(other->message, "page"));
 }
 
+static GArray *
+ranges_of(const IdRange *ranges, guint count)
+{
+  return g_array_append_vals(g_array_new(FALSE, FALSE, sizeof(IdRange)), ranges, count);
+}
+
+/* A user's namespace has its own id and the subordinate ones in two ranges; a range across them is
+ * the kernel's to refuse, unless it is told of it in two. */
+static void
+test_mapping_across(void)
+{
+  g_autoptr(GArray) own = ranges_of((IdRange[]){{0, 70000, 1}, {1, 80000, 1999}}, 2);
+  g_autoptr(GArray) across = ranges_of(&(IdRange){5, 0, 1000}, 1);
+  autofd int userns_fd = idmap_open_userns(own, own, NULL);
+  int status;
+
+  if (userns_fd < 0) {
+    g_test_skip("no user namespace can be made here");
+    return;
+  }
+  pid_t child = fork();
+  g_assert_cmpint(child, >=, 0);
+  if (child == 0) {
+    g_autoptr(GError) error = NULL;
+    if (setns(userns_fd, CLONE_NEWUSER) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+      g_error("enter the user namespace: %s", g_strerror(errno));
+    prctl(PR_SET_DUMPABLE, 1); /* as exec() would, so that /proc has us and our children */
+    if (idmap_open_userns(across, across, &error) < 0)
+      g_error("%s", error->message);
+    _exit(0);
+  }
+  g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+  g_assert_cmpint(status, ==, 0);
+}
+
 int
 main(int argc, char **argv)
 {
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/util/remove-moved", test_remove_moved);
   g_test_add_func("/idmap/long", test_long_mapping);
+  g_test_add_func("/idmap/across", test_mapping_across);
   return g_test_run();
 }
