@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define IMPORT_TRIES 10
+#define IMPORT_TRIES 5
 
 void
 import_free(Import *import)
