@@ -339,6 +339,7 @@ import_was_disturbed(const GError *error)
   static const char *const signs[] = {
       "image not known",        "layer not known", "not a layer, image, or container",
       "locating item named \"", "not an image",    "o such file or directory",
+      "size is not known",
   };
   for (guint i = 0; i < G_N_ELEMENTS(signs); i++)
     if (strstr(error->message, signs[i]))
