@@ -30,6 +30,35 @@ bench_reference() {
   mount -t tmpfs -o mode=700 tmpfs /run/nixstore
 }
 
+# The store has no times, and Python compiles each module anew that is not of the time that its .pyc
+# names. What is compared with the image as it is has modules with the image's times: NAME_PYTHON for NAME.
+bench_python() {
+  local lib name
+  export BENCH_BIND_PYTHON=$T/m/bind-python BENCH_PLAIN_PYTHON=$T/m/plain-python
+  export BENCH_FUSE_OVERLAYFS_PYTHON=$T/m/fuse-overlayfs-python
+  mkdir -p "$BENCH_BIND_PYTHON" "$BENCH_FUSE_OVERLAYFS_PYTHON" "$T/python/usr/lib"
+  mount --bind "$BENCH_PATH/rootfs" "$BENCH_BIND_PYTHON"
+  for lib in "$BENCH_FUSE"/usr/lib/python3.*; do
+    name=${lib##*/}
+    cp -a "$lib" "$T/python/usr/lib/"
+    mount --bind "$T/python/usr/lib/$name" "$BENCH_BIND_PYTHON/usr/lib/$name"
+  done
+  bench_overlay plain-python "$T/python:$BENCH_PATH/rootfs"
+  tap_on_exit 'umount "$BENCH_FUSE_OVERLAYFS_PYTHON"'
+  fuse-overlayfs -o "lowerdir=$T/python:$BENCH_PATH/rootfs,$(upper fuse-overlayfs-python)" \
+    "$BENCH_FUSE_OVERLAYFS_PYTHON" 2>"$T/m/said"
+}
+
+# bench_without_xattrs NAME [OPTION...]: the same files in mode fuse, as an image that has no xattr at
+# all (this one has two), below an overlay.
+bench_without_xattrs() {
+  local name=$1; shift
+  [ -e "$T/bare.index" ] || "$BUILDDIR/test/fuse/make-index" "$BENCH_PATH/rootfs" "$T/bare.index"
+  mkdir -p "$T/m/$name-below"
+  "$BUILDDIR/nixstore-fuse" --index="$T/bare.index" --data="$BENCH_PATH/rootfs" "$@" "$T/m/$name-below"
+  bench_overlay "$name" "$T/m/$name-below"
+}
+
 # Ids that images use.
 BENCH_IDS=1000000
 
@@ -65,8 +94,11 @@ prepare_mounts() {
   bench_mount erofs erofs || unset BENCH_EROFS
   bench_mount fuse fuse ""
   bench_mount fuse fuse-upper
+  export BENCH_FUSE_BARE=$T/m/fuse-bare
+  bench_without_xattrs fuse-bare
   tap_on_exit 'umount "$BENCH_FUSE_OVERLAYFS"'
   fuse-overlayfs -o "lowerdir=$BENCH_PATH/rootfs,$(upper fuse-overlayfs)" "$BENCH_FUSE_OVERLAYFS" 2>"$T/m/said"
+  bench_python
   bench_overlaydir
 }
 
@@ -80,6 +112,8 @@ prepare_messages() {
   mkdir -p "$BENCH_COUNTED"
   "$BUILDDIR/nixstore-fuse" --index="$index" --data="$BENCH_PATH/rootfs" --counters="$BENCH_COUNTED.count" "$BENCH_COUNTED"
   bench_overlay counted-upper "$BENCH_COUNTED"
+  export BENCH_COUNTED_BARE=$T/m/counted-bare
+  bench_without_xattrs counted-bare --counters="$BENCH_COUNTED_BARE.count"
 }
 
 # 100,000 entries, served.

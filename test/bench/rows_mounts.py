@@ -28,13 +28,14 @@ PYTHON = ["chroot", "@", "/usr/bin/python3", "-B", "-S", "-c", IMPORTS]
 # Of each way: where test/bench/run says that it is mounted, and what runs a command there.
 WAYS = {"erofs": ("BENCH_EROFS", None), "overlaydir": ("BENCH_OVERLAYDIR", "BENCH_IN_NAMESPACE"),
         "fuse": ("BENCH_FUSE", None), "fuse + overlay": ("BENCH_FUSE_UPPER", None),
+        "fuse + overlay, image without xattrs": ("BENCH_FUSE_BARE", None),
         "plain overlay": ("BENCH_PLAIN", None), "fuse-overlayfs": ("BENCH_FUSE_OVERLAYFS", None)}
 
 
 def bars(of_fuse):
     """How much of the bind mount's time each way may take; None: shown beside it."""
     return {"erofs": 1.05, "overlaydir": 1.05, "fuse": of_fuse, "fuse + overlay": of_fuse,
-            "plain overlay": None, "fuse-overlayfs": None}
+            "fuse + overlay, image without xattrs": of_fuse, "plain overlay": None, "fuse-overlayfs": None}
 
 
 # What, how, whether with cold caches.
@@ -49,12 +50,17 @@ MEASURES = [
 ]
 
 
+def place(variable, argv):
+    """Where the image is mounted; for Python, where its modules have their times (prepare-mounts.sh)."""
+    return ENV.get(variable + "_PYTHON", ENV[variable]) if argv is PYTHON else ENV[variable]
+
+
 def measure(argv, way, cold, at_peer="BENCH_BIND"):
     variable, runner = WAYS[way]
     if variable not in ENV:
         raise RuntimeError("this host cannot mount it")
     prefix = command(runner) if runner else []
-    ours, peer = (prefix + [a.replace("@", ENV[at]) for a in argv]
+    ours, peer = (prefix + [a.replace("@", place(at, argv)) for a in argv]
                   for at in (variable, at_peer))
     return paired(ours, peer, SLOW_RUNS if cold and argv is READ else RUNS, cold=cold,
                   warmup=0 if cold else 1)
