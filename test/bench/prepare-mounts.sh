@@ -38,6 +38,7 @@ bench_python() {
   export BENCH_FUSE_OVERLAYFS_PYTHON=$T/m/fuse-overlayfs-python
   mkdir -p "$BENCH_BIND_PYTHON" "$BENCH_FUSE_OVERLAYFS_PYTHON" "$T/python/usr/lib"
   mount --bind "$BENCH_PATH/rootfs" "$BENCH_BIND_PYTHON"
+  mount --make-private "$BENCH_BIND_PYTHON" # or the store would get what is mounted on it
   for lib in "$BENCH_FUSE"/usr/lib/python3.*; do
     name=${lib##*/}
     cp -a "$lib" "$T/python/usr/lib/"
