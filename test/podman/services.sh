@@ -94,9 +94,11 @@ quadlet_unit() {
 command=(sh -c 'trap "exit 0" TERM; echo x >/etc/x; sleep 1000 & wait')
 
 # service_environment NAME=VALUE...
+# A service whose conmon was killed is not stopped by ExecStop=: SIGTERM goes to all in its group, and a
+# keeper of nixstore-fuse stays as long as its mount, until SIGKILL.
 service_environment() {
   mkdir -p "$UNITS/web.service.d"
-  { echo '[Service]'; printf 'Environment="%s"\n' "$@"; } >"$UNITS/web.service.d/test.conf"
+  { printf '[Service]\nTimeoutStopSec=5\n'; printf 'Environment="%s"\n' "$@"; } >"$UNITS/web.service.d/test.conf"
 }
 
 # Podman 4.3 has no Quadlet; that of Debian 13 runs here, too.
