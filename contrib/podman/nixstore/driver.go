@@ -94,7 +94,7 @@ func Init(home string, config graphdriver.Options) (graphdriver.Driver, error) {
 		runhome: runhome,
 		options: *opts,
 		ctr:     graphdriver.NewRefCounter(mountRoots{}),
-		pulls:   newPuller(home, config, opts),
+		pulls:   &puller{home: home, runroot: config.RunRoot, options: opts},
 		refs:    make(map[string]bool),
 	}
 	d.naive = graphdriver.NewNaiveDiffDriver(treeView{d}, d)

@@ -7,14 +7,12 @@ package nixstore
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 
-	graphdriver "github.com/containers/storage/drivers"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
@@ -27,28 +25,28 @@ const convertVariable = "NIXSTORE_CONVERT"
 // starts nixstore, which waits for Podman's list of images to change, and does
 // the work when this process is over.
 type puller struct {
-	program string
-	args    []string
-	setting string // storage option nixstore.convert, "" for nixstore's own
+	home    string
+	runroot string
+	options *options
 	// alive is the end of a pipe that nobody else has: that it is closed tells
 	// nixstore that this process is over.
 	alive *os.File
 	mutex sync.Mutex // layers are unpacked at the same time
 }
 
-// newPuller prepares the command for the storage that config is of.
-func newPuller(home string, config graphdriver.Options, o *options) *puller {
+// command is that of nixstore, for the storage that this driver is of.
+func (p *puller) command() *exec.Cmd {
 	args := []string{
 		"convert", "--replace", "--pulled", "--follow",
-		"--root", filepath.Dir(home), "--runroot", config.RunRoot, "--storage-driver", driverName,
+		"--root", filepath.Dir(p.home), "--runroot", p.runroot, "--storage-driver", driverName,
 	}
-	for _, option := range o.given {
+	for _, option := range p.options.given {
 		args = append(args, "--storage-opt", option)
 	}
 	if self, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(self), "podman") {
 		args = append(args, "--podman", self)
 	}
-	return &puller{program: findProgram(o.mountProgram), args: args, setting: o.convert}
+	return exec.Command(findProgram(p.options.mountProgram), args...)
 }
 
 // findProgram gives the nixstore that belongs to a nixstore-mount: beside it in
@@ -56,25 +54,19 @@ func newPuller(home string, config graphdriver.Options, o *options) *puller {
 func findProgram(mountProgram string) string {
 	beside := filepath.Dir(mountProgram)
 	for _, dir := range []string{beside, filepath.Join(beside, "..", "..", "bin")} {
-		program := filepath.Join(dir, "nixstore")
-		if unix.Access(program, unix.X_OK) == nil && !isDir(program) {
+		if program, err := exec.LookPath(filepath.Join(dir, "nixstore")); err == nil {
 			return program
 		}
 	}
 	return "nixstore"
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
 // isWanted says whether anything asks for it, so that nothing is started where
 // nothing does. Of a configuration file it is only a guess: nixstore reads it
 // itself, and knows which one is to be trusted.
 func (p *puller) isWanted() bool {
-	if p.setting != "" {
-		return p.setting != "none"
+	if p.options.convert != "" {
+		return p.options.convert != "none"
 	}
 	if value := os.Getenv(convertVariable); value != "" {
 		return value != "none"
@@ -124,11 +116,11 @@ func (p *puller) run() error {
 		return err
 	}
 	defer reader.Close()
-	cmd := exec.Command(p.program, p.args...)
+	cmd := p.command()
 	cmd.Stdin = reader
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
-	if p.setting != "" {
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", convertVariable, p.setting))
+	if p.options.convert != "" {
+		cmd.Env = append(os.Environ(), convertVariable+"="+p.options.convert)
 	}
 	if err := cmd.Start(); err != nil {
 		writer.Close()
