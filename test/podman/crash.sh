@@ -128,7 +128,7 @@ for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
   pkill -9 -f "^[^ ]*conmon .*$T/(user/)?p/"
   # Podman's own temporary files do not go with it; the roots in ours do at a collection. Two
   # Podmans at once may both make the home a mount.
-  rm -rf "${TMPDIR:?}"/* "${RHOME:?}/tmp"/*
+  rm -rf "${TMPDIR:?}"/* "${ROOTLESS_TMP:?}"/*
   nix-store --gc >"$T/gc.log" 2>&1
   home=$(echo "$(storage)"/@(nixstore|overlay))
   while [ "$(mounts_beneath "$home" | grep -cx "$home")" -gt 1 ]; do umount -l "$home"; done

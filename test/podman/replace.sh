@@ -98,12 +98,15 @@ for way in $WAYS; do
 done
 
 if command -v systemd-analyze >/dev/null; then
+  # It looks for the pages that the units name, which need not be installed.
+  mkdir -p "$T/man/man1"
+  cp "$SRCDIR/doc/nixstore-convert.1" "$T/man/man1"
   for who in system user; do
     mkdir "$T/$who"
     cp "$SRCDIR"/contrib/systemd/nixstore-convert.* "$T/$who"
     [ $who = system ] || cp "$SRCDIR"/contrib/systemd/user/nixstore-convert.path "$T/$who"
     sed -i "s,^ExecStart=nixstore ,ExecStart=$NIXSTORE ," "$T/$who/nixstore-convert.service"
-    check "the units are sound: $who" env XDG_RUNTIME_DIR="$T" systemd-analyze --$who verify "$T/$who/nixstore-convert.path" "$T/$who/nixstore-convert.service"
+    check "the units are sound: $who" env XDG_RUNTIME_DIR="$T" MANPATH="$T/man" systemd-analyze --$who verify "$T/$who/nixstore-convert.path" "$T/$who/nixstore-convert.service"
     is "and systemd says nothing of them" "$(grep nixstore-convert <<<"$OUT")" ""
   done
 else
