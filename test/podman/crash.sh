@@ -121,11 +121,15 @@ for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
   p rmi -f localhost/committed:1 localhost/again:1 >/dev/null 2>&1
   p image prune -f >/dev/null 2>&1
   # What stock Podman leaves on overlay as well: an image without a manifest, of a commit that was
-  # killed (prune does not see it), and a conmon that was not yet written down.
+  # killed (prune does not see it), a conmon that was not yet written down, and a container that was
+  # made and never told to start.
   for id in $(jq -r '.[] | select((.names // []) == []) | .id' "$(storage)"/*-images/images.json); do
     p rmi -f "$id" >/dev/null 2>&1
   done
   pkill -9 -f "^[^ ]*conmon .*$T/(user/)?p/"
+  for id in $(pgrep -f '^[^ ]*runc init$'); do
+    ! grep -qF "=$T/" "/proc/$id/mountinfo" 2>/dev/null || kill -9 "$id"
+  done
   # Podman's own temporary files do not go with it; the roots in ours do at a collection. Two
   # Podmans at once may both make the home a mount.
   rm -rf "${TMPDIR:?}"/* "${ROOTLESS_TMP:?}"/*
