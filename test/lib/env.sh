@@ -156,6 +156,9 @@ nixstore_for() {
   esac
 }
 
+# podman_is_5: is the stock Podman of version 5 or later?
+podman_is_5() { [ "$("$PODMAN" version -f '{{.Client.Version}}' | cut -d. -f1)" -ge 5 ]; }
+
 # image NAME [FORMAT[:COMPRESSION]]: the path of a test image, as skopeo names it.
 image() {
   local form=${2:-oci-archive} path

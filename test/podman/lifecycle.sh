@@ -51,7 +51,7 @@ verbs() {
   is "$way: cp out of it" "$(try "$way" cp box:/etc/new "$T/new" && cat "$T/new")" new
   check "$way: cp into it" try "$way" cp "$T/new" box:/root/copied
   is "$way: copied" "$(try "$way" exec box cat /root/copied)" new
-  if [ "$way" = mountprogram ] && [ "$("$PODMAN" version -f '{{.Client.Version}}' | cut -d. -f1)" -ge 5 ]; then
+  if [ "$way" = mountprogram ] && podman_is_5; then
     tap_skip "$way: diff while it runs" "Podman 5's stock driver renames over the mount point (README)"
   else
     is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \

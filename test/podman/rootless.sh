@@ -47,7 +47,14 @@ fidelity() {
   mkdir -p "$dir"
   source=$(image "$name") || { tap_not_ok "$name: the image can be made"; return; }
   start=$(date +%s)
-  stock vfs "$source" "$dir/vfs" || { tap_not_ok "$name: stock vfs can load it" "$(cat "$dir/vfs.err")"; return; }
+  if ! stock vfs "$source" "$dir/vfs"; then
+    if podman_is_5 && grep -q 'insufficient UIDs or GIDs' "$dir/vfs.err"; then
+      tap_skip "$name: stock vfs can load it" "Podman 5 refuses ids that the user has not"
+    else
+      tap_not_ok "$name: stock vfs can load it" "$(cat "$dir/vfs.err")"
+    fi
+    return
+  fi
   stock overlay "$source" "$dir/overlay" || rm -f "$dir/overlay"
   path=$("$NIXSTORE" convert "$source" --name "$name")
   for way in $WAYS; do
@@ -74,8 +81,12 @@ verbs() {
   is "$way: exec as another user" "$(try "$way" exec --user 33 box sh -c 'cat /etc/shadow 2>&1 | sed "s/.*: //"')" 'Permission denied'
   is "$way: cp out of it" "$(try "$way" cp box:/etc/new "$RHOME/new" && cat "$RHOME/new")" new
   check "$way: cp into it" try "$way" cp "$RHOME/new" box:/root/copied
-  is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \
-    'A /etc/new A /root/copied C /etc C /root D /etc/motd '
+  if [ "$way" = mountprogram ] && podman_is_5; then
+    tap_skip "$way: diff while it runs" "stock Podman 5's driver cannot (README)"
+  else
+    is "$way: diff while it runs" "$(try "$way" diff box | sort | tr '\n' ' ')" \
+      'A /etc/new A /root/copied C /etc C /root D /etc/motd '
+  fi
   check "$way: commit while it runs" try "$way" commit -q box localhost/committed:1
   check "$way: export" try "$way" export -o "$RHOME/export.tar" box
   like "$way: what is exported" "$(tar -tvf "$RHOME/export.tar" etc/shadow)" '^-rw-r----- 0/42 |^-rw-r----- root/shadow '
