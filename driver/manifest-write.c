@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "manifest-escape.h"
+#include "util.h"
 
 /* What most files of most images have; fixed, as the manifest's bytes decide the store path. */
 #define HEADER "#mtree v2.0\n/set type=file uid=0 gid=0 mode=0644\n"
@@ -147,7 +148,7 @@ append_entry(Writer *writer, TreeNode *node, const TreeNode *next)
 }
 
 GString *
-manifest_write(Tree *tree)
+manifest_write(Tree *tree, GError **error)
 {
   g_autoptr(GHashTable) firsts = g_hash_table_new(NULL, NULL);
   g_autoptr(GString) path = g_string_new(NULL);
@@ -159,6 +160,13 @@ manifest_write(Tree *tree)
   for (TreeNode *node = tree_root(tree); node != NULL; node = next) {
     next = tree_next(node, NULL);
     append_entry(&writer, node, next);
+    if (writer.out->len > MANIFEST_MAX_SIZE) {
+      g_string_free(writer.out, TRUE);
+      util_error(error, NIXSTORE_ERROR_INVALID,
+                 "its paths are so many and so long that the manifest would have more than %d MiB",
+                 MANIFEST_MAX_SIZE / (1024 * 1024));
+      return NULL;
+    }
   }
   return writer.out;
 }

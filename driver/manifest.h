@@ -16,11 +16,12 @@
 
 #include "tree.h"
 
-/* Bytes that a manifest may have at most when it is read. */
+/* Bytes that a manifest may have at most, written or read. */
 #define MANIFEST_MAX_SIZE (1024 * 1024 * 1024)
 
-/* The manifest of @tree. Content, sizes and targets are not looked at. Caller frees. */
-GString *manifest_write(Tree *tree);
+/* The manifest of @tree. Content, sizes and targets are not looked at. INVALID where it would have
+ * more than MANIFEST_MAX_SIZE bytes, as nobody could read it. Caller frees. */
+GString *manifest_write(Tree *tree, GError **error);
 
 /* The tree that the manifest @data (of @size bytes, a stranger's) describes. Sizes, targets,
  * contents and blocks are not known yet: see rootfs_bind_tree(). INVALID with the line's number on

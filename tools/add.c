@@ -94,8 +94,6 @@ add_image(const StagedImage *image, AddHold **ret_hold, GError **error)
   g_autoptr(AddHold) hold = g_new0(AddHold, 1);
   char *store_path;
 
-  if (!stage_check_paths(image->tree, error))
-    return NULL;
   hold->worker = nix_worker_open(NULL);
   store_path = hold->worker != NULL ? add_by_worker(hold->worker, image, error)
                                     : add_by_copy(hold, image, error);

@@ -13,6 +13,7 @@ typedef struct AddHold AddHold;
 void add_hold_free(AddHold *hold);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddHold, add_hold_free)
 
-/* Adds @image; returns its store path, which *ret_hold holds. The tree's inodes' marks are changed.
+/* Adds @image, whose tree passed stage_check_paths(); returns its store path, which *ret_hold
+ * holds. The tree's inodes' marks are changed.
  */
 char *add_image(const StagedImage *image, AddHold **ret_hold, GError **error);

@@ -120,7 +120,11 @@ static char *
 add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage, AddHold **ret_hold,
          GError **error)
 {
-  g_autoptr(GString) manifest = manifest_write(tree);
+  /* The paths first: a manifest has all of each on its line, however deep symlinks have led. */
+  g_autoptr(GString) manifest = stage_check_paths(tree, error) ? manifest_write(tree, error) : NULL;
+
+  if (manifest == NULL)
+    return NULL;
   g_autofree char *hex = util_sha256_hex(manifest->str, manifest->len);
   g_autofree char *digest = g_strconcat("sha256:", hex, NULL);
   g_autofree char *json = image_serialise(source->config_digest, digest);

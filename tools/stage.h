@@ -52,7 +52,7 @@ typedef struct {
 } StagedImage;
 
 /* INVALID where a directory with entries has a path of more than STAGE_PATH_MAX bytes: a short name
- * can lead deep, through symlinks. */
+ * can lead deep, through symlinks. Looks at no path that is much longer. */
 gboolean stage_check_paths(Tree *tree, GError **error);
 
 /* Nix keeps one bit of a file's mode: whether it is executable. */

@@ -71,7 +71,7 @@ set_up(Bench *bench, guint count)
   g_assert_cmpint(mkdir(rootfs, 0755), ==, 0);
   bench->rootfs_fd = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   fixture_make_rootfs(tree, bench->rootfs_fd);
-  bench->manifest = manifest_write(tree);
+  bench->manifest = manifest_write(tree, NULL);
   bench->find =
       g_strdup_printf("find '%s' -printf '%%U %%G %%m %%s %%T@ %%p\\n' >/dev/null", rootfs);
 }

@@ -76,7 +76,7 @@ static void
 check_tree(Tree *tree)
 {
   g_autoptr(GError) error = NULL;
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   g_autoptr(Tree) again = manifest_parse(text->str, text->len, &error);
 
   g_assert_no_error(error);

@@ -33,10 +33,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   g_assert((tree == NULL) == (error != NULL));
   if (tree == NULL)
     return 0;
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   g_autoptr(Tree) again = manifest_parse(text->str, text->len, &error);
   g_assert_no_error(error);
-  GString *text_again = manifest_write(again);
+  GString *text_again = manifest_write(again, NULL);
   g_assert(g_string_equal(text, text_again));
   g_string_free(text, TRUE);
   g_string_free(text_again, TRUE);

@@ -421,6 +421,32 @@ def bomb_zstd(path):
     return f"oci:{path}:latest"
 
 
+@case("directories 70,000 deep, through symlinks", LIMITS)
+def deep_by_symlinks(path):
+    def part(t):
+        down, here = "a/" * 1799 + "a", "t"
+        t.add(down, "dir", mtime=T0)
+        t.add("t", "symlink", link=down, mtime=T0)
+        for _ in range(38):
+            t.add(f"{here}/{down}", "dir", mtime=T0)
+            t.add(f"{here}/n", "symlink", link=down, mtime=T0)
+            here += "/n"
+    Layout(tar_of(base_dirs, part)).write(path)
+    return f"oci:{path}:latest"
+
+
+@case("a manifest of more than 1 GiB: 72,000 names in a directory of 3,795 bytes to be escaped", LIMITS)
+def manifest_flood(path):
+    def part(t):
+        top = "/".join(["\n" * 252] * 15)
+        t.add(top, "dir", mtime=T0)
+        t.add("l", "symlink", link=top, mtime=T0)
+        for i in range(72000):
+            t.add(f"l/{i}", mtime=T0)
+    Layout(tar_of(base_dirs, part)).write(path)
+    return f"oci:{path}:latest"
+
+
 json_cases()
 config_cases()
 blob_cases()

@@ -192,7 +192,7 @@ apply_case(const Case *c, gsize piece, GError **error)
     if (!layer_apply_tar(&target, tar_fixture_fill, &input, error))
       return NULL;
   }
-  return stage_check_paths(tree, error) ? manifest_write(tree) : NULL;
+  return stage_check_paths(tree, error) ? manifest_write(tree, error) : NULL;
 }
 
 static void

@@ -51,7 +51,7 @@ test_write(void)
   node->inode->rdev_major = 4095;
   node->inode->rdev_minor = 1048575;
 
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   g_assert_cmpstr(text->str, ==, expected);
 
   /* And back: the same tree gives the same bytes. */
@@ -63,7 +63,7 @@ test_write(void)
   g_assert_nonnull(node);
   g_assert_cmpuint(node->inode->nlink, ==, 2);
   g_assert_true(node->inode == tree_lookup_path(again, "a \\#=*?[]\n\377/g")->inode);
-  GString *text_again = manifest_write(again);
+  GString *text_again = manifest_write(again, NULL);
   g_assert_cmpstr(text_again->str, ==, expected);
   g_string_free(text_again, TRUE);
   g_string_free(text, TRUE);
@@ -171,7 +171,7 @@ test_deep(void)
     g_autoptr(TreeInode) inode = tree_inode_new(S_IFDIR | 0755);
     node = tree_insert(tree, node, "d", inode);
   }
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   g_autoptr(Tree) again = manifest_parse(text->str, text->len, &error);
   g_assert_no_error(error);
   g_assert_cmpuint(tree_count(again), ==, 2049);
@@ -179,7 +179,7 @@ test_deep(void)
 
   g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG | 0644);
   tree_insert(tree, node, "f", inode);
-  text = manifest_write(tree);
+  text = manifest_write(tree, NULL);
   g_assert_null(manifest_parse(text->str, text->len, &error));
   g_assert_error(error, NIXSTORE_ERROR, NIXSTORE_ERROR_INVALID);
   g_string_free(text, TRUE);
@@ -227,7 +227,7 @@ test_large(void)
     }
   }
   start = g_get_monotonic_time();
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   g_test_message("written in %" G_GINT64_FORMAT " us, %" G_GSIZE_FORMAT " bytes",
                  g_get_monotonic_time() - start, text->len);
   start = g_get_monotonic_time();

@@ -49,7 +49,7 @@ static Tree *
 unbound(Tree *tree)
 {
   g_autoptr(GError) error = NULL;
-  GString *text = manifest_write(tree);
+  GString *text = manifest_write(tree, NULL);
   Tree *copy = manifest_parse(text->str, text->len, &error);
 
   g_assert_no_error(error);
