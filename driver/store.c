@@ -61,6 +61,12 @@ store_path_check(const char *path, GError **error)
   return TRUE;
 }
 
+const char *
+store_path_name(const char *path)
+{
+  return path + strlen(store_directory()) + 1 + STORE_HASH_SIZE + 1;
+}
+
 /* Our caller may have blocked signals for threads of its own; and Nix should not outlive it, nor
  * @seconds (0: for ever): the alarm stays set in the program that is run. */
 static void

@@ -14,6 +14,9 @@ const char *store_directory(void);
  * else (UNTRUSTED). Does not look whether it exists. A pure check of text. */
 gboolean store_path_check(const char *path, GError **error);
 
+/* What follows the hash in @path, which passed store_path_check(); within @path. */
+const char *store_path_name(const char *path);
+
 /* Whether @name may follow the hash in a store path (Nix: [0-9a-zA-Z+-._?=], 1 to 211 bytes, not
  * starting with '.'). */
 gboolean store_name_is_valid(const char *name);

@@ -60,16 +60,24 @@ add_until_held(const char *tree, const char *link, GError **error)
   return NULL;
 }
 
+static gboolean
+hold_open(AddHold *hold, GError **error)
+{
+  hold->scratch = scratch_new(error);
+  if (hold->scratch == NULL)
+    return FALSE;
+  hold->link = g_build_filename(hold->scratch->path, ADD_LINK, NULL);
+  return TRUE;
+}
+
 static char *
 add_by_copy(AddHold *hold, const StagedImage *image, GError **error)
 {
   g_autofree char *tree = NULL, *store_path = NULL;
 
-  hold->scratch = scratch_new(error);
-  if (hold->scratch == NULL || !place_image(image, hold->scratch->fd, error))
+  if (!hold_open(hold, error) || !place_image(image, hold->scratch->fd, error))
     return NULL;
   tree = g_build_filename(hold->scratch->path, image->name, NULL);
-  hold->link = g_build_filename(hold->scratch->path, ADD_LINK, NULL);
   store_path = add_until_held(tree, hold->link, error);
   util_remove_tree(hold->scratch->fd, image->name, NULL);
   return g_steal_pointer(&store_path);
@@ -86,6 +94,17 @@ add_hold_free(AddHold *hold)
   g_free(hold->link);
   scratch_free(hold->scratch);
   g_free(hold);
+}
+
+AddHold *
+add_hold_path(const char *store_path, GError **error)
+{
+  g_autoptr(AddHold) hold = g_new0(AddHold, 1);
+
+  if (!hold_open(hold, error))
+    return NULL;
+  store_add_root(store_path, hold->link, NULL);
+  return g_steal_pointer(&hold);
 }
 
 char *

@@ -13,6 +13,9 @@ typedef struct AddHold AddHold;
 void add_hold_free(AddHold *hold);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddHold, add_hold_free)
 
+/* Holds @store_path, which is in the store already, or is not: it is not looked for. */
+AddHold *add_hold_path(const char *store_path, GError **error);
+
 /* Adds @image, whose tree passed stage_check_paths(); returns its store path, which *ret_hold
  * holds. The tree's inodes' marks are changed.
  */

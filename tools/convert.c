@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
+#include "collapse.h"
 #include "command.h"
 #include "convert.h"
 #include "follow.h"
 #include "image.h"
 #include "import.h"
-#include "layer.h"
 #include "manifest.h"
 #include "output.h"
 #include "podman.h"
-#include "progress.h"
 #include "replace.h"
 #include "settings.h"
 #include "source.h"
@@ -71,57 +70,14 @@ parse_max_size(const char *text, guint64 *ret_size, GError **error)
          command_error_usage(error, "--max-size: `%s' is no number of bytes", text);
 }
 
-static void
-tick(void *data, guint64 consumed)
-{
-  const guint64 *total = ((void **)data)[1];
-
-  progress_set(((void **)data)[0], consumed, *total);
-}
-
-/* Applies all layers of @source. While one is applied the next is read ahead and decompressed. */
-static gboolean
-apply_layers(const Source *source, LayerTarget *target, GError **error)
-{
-  g_autoptr(BlobStream) stream = NULL, next = NULL;
-
-  for (guint i = 0; i < source->layers->len; i++) {
-    const Blob *blob = g_ptr_array_index(source->layers, i);
-
-    stream = next != NULL ? g_steal_pointer(&next) : blob_stream_new(blob, target->budget);
-    if (i + 1 < source->layers->len)
-      next = blob_stream_new(g_ptr_array_index(source->layers, i + 1), target->budget);
-    if (!layer_apply(target, stream, error)) {
-      g_prefix_error(error, "layer %u of %u (%s): ", i + 1, source->layers->len,
-                     blob->digest != NULL ? blob->digest : blob->diff_id);
-      return FALSE;
-    }
-    g_clear_pointer(&stream, blob_stream_free);
-  }
-  return TRUE;
-}
-
-/* The tree that the layers make, their content in @stage. */
-static Tree *
-collapse_layers(const Source *source, Stage *stage, guint64 max_size, GError **error)
-{
-  g_autoptr(Progress) progress = progress_new("applying layers");
-  guint64 total = source->layers_size;
-  void *tick_data[] = {progress, &total};
-  BlobBudget budget = {.max_size = max_size, .tick = tick, .tick_data = tick_data};
-  g_autoptr(Tree) tree = layer_new_tree();
-  LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
-
-  return apply_layers(source, &target, error) ? g_steal_pointer(&tree) : NULL;
-}
-
-/* Adds what @tree and @stage hold to the store. */
+/* Adds the image to the store, whose config is @source's. */
 static char *
-add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage, AddHold **ret_hold,
-         GError **error)
+add_collapsed(const Source *source, const char *name, const Collapsed *collapsed,
+              AddHold **ret_hold, GError **error)
 {
   /* The paths first: a manifest has all of each on its line, however deep symlinks have led. */
-  g_autoptr(GString) manifest = stage_check_paths(tree, error) ? manifest_write(tree, error) : NULL;
+  g_autoptr(GString) manifest =
+      stage_check_paths(collapsed->tree, error) ? manifest_write(collapsed->tree, error) : NULL;
 
   if (manifest == NULL)
     return NULL;
@@ -129,8 +85,8 @@ add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage,
   g_autofree char *digest = g_strconcat("sha256:", hex, NULL);
   g_autofree char *json = image_serialise(source->config_digest, digest);
   StagedImage image = {name,
-                       tree,
-                       stage,
+                       collapsed->tree,
+                       collapsed->stage,
                        {{IMAGE_CONFIG, source->config, source->config_size},
                         {IMAGE_JSON, json, strlen(json)},
                         {IMAGE_MANIFEST, manifest->str, manifest->len}}};
@@ -138,19 +94,29 @@ add_tree(const Source *source, const char *name, Tree *tree, const Stage *stage,
   return add_image(&image, ret_hold, error);
 }
 
-/* Converts @source to an image path called @name and returns its store path; *ret_hold as for
- * add_image(). */
+/* Converts @source to an image path called @name (NULL: by what the source calls it) and returns
+ * its store path; *ret_hold as for add_image(). The reference image of a path gives what the image
+ * did from which that path was made, and so, unless it is to be called otherwise, the path itself.
+ */
 static char *
-convert_source(const Source *source, const char *name, guint64 max_size, AddHold **ret_hold,
+convert_source(Source *source, const char *name, guint64 max_size, AddHold **ret_hold,
                GError **error)
 {
-  g_autoptr(Stage) stage = stage_new(error);
-  g_autoptr(Tree) tree = NULL;
+  g_autoptr(Collapsed) collapsed = collapse_source(source, max_size, error);
+  g_autofree char *own_name = NULL;
 
-  if (stage == NULL)
+  if (collapsed == NULL)
     return NULL;
-  tree = collapse_layers(source, stage, max_size, error);
-  return tree != NULL ? add_tree(source, name, tree, stage, ret_hold, error) : NULL;
+  if (collapsed->base != NULL && base_is_all(collapsed->base, source)) {
+    const char *path = collapsed->base->reference->store_path;
+
+    if (name == NULL || strcmp(name, store_path_name(path)) == 0) {
+      *ret_hold = g_steal_pointer(&collapsed->base->hold);
+      return g_strdup(path);
+    }
+  }
+  own_name = name != NULL ? g_strdup(name) : source_make_name(source);
+  return add_collapsed(source, own_name, collapsed, ret_hold, error);
 }
 
 static Source *
@@ -163,7 +129,7 @@ open_source(const char *spec, guint64 max_size, GError **error)
 }
 
 static void
-print_result(const Source *source, const char *name, const char *store_path, const Import *import)
+print_result(const Source *source, const char *store_path, const Import *import)
 {
   g_autoptr(json_t) object = NULL;
 
@@ -173,7 +139,7 @@ print_result(const Source *source, const char *name, const char *store_path, con
   }
   object = json_object();
   json_object_set_new(object, "storePath", output_json_text(store_path));
-  json_object_set_new(object, "name", output_json_text(name));
+  json_object_set_new(object, "name", output_json_text(store_path_name(store_path)));
   json_object_set_new(object, "imageId", output_json_text(source->config_digest));
   json_object_set_new(object, "layers", json_integer(source->layers->len));
   if (import != NULL)
@@ -286,7 +252,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
   g_autoptr(Source) source = NULL;
   g_autoptr(Import) import = NULL;
   g_autoptr(AddHold) hold = NULL;
-  g_autofree char *name = NULL, *store_path = NULL;
+  g_autofree char *store_path = NULL;
   guint64 max_size = 0;
 
   if (!parse_max_size(option_max_size, &max_size, error))
@@ -307,8 +273,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
   source = open_source(arguments[0], max_size, error);
   if (source == NULL)
     return FALSE;
-  name = option_name != NULL ? g_strdup(option_name) : source_make_name(source);
-  store_path = convert_source(source, name, max_size, &hold, error);
+  store_path = convert_source(source, option_name, max_size, &hold, error);
   if (store_path == NULL) {
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;
@@ -318,7 +283,7 @@ convert_run(char **arguments, int n_arguments, GError **error)
     if (import == NULL)
       return FALSE;
   }
-  print_result(source, name, store_path, import);
+  print_result(source, store_path, import);
   return TRUE;
 }
 

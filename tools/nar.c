@@ -11,7 +11,7 @@
 #define MARK_WRITTEN 1
 
 typedef struct {
-  const Stage *stage;
+  Stage *stage;
   NarSink sink;
   void *sink_data;
   guint8 *piece;

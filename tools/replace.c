@@ -34,14 +34,16 @@ replacement_free(Replacement *replacement)
   g_free(replacement);
 }
 
-/* Whether a layer of @image is a reference. */
+/* Whether a layer of @image is a reference; *ret_is_all: and its only one. */
 static gboolean
-stands_on_store(const PodmanImage *image, gboolean *ret_stands, GError **error)
+stands_on_store(const PodmanImage *image, gboolean *ret_stands, gboolean *ret_is_all,
+                GError **error)
 {
   Reference *reference = NULL;
   if (!podman_image_reference(image, &reference, error))
     return FALSE;
   *ret_stands = reference != NULL;
+  *ret_is_all = reference != NULL && image->diffs[1] == NULL;
   reference_free(reference);
   return TRUE;
 }
@@ -123,12 +125,12 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   g_autoptr(Replacement) result = g_new0(Replacement, 1);
   g_autoptr(PodmanImage) old = podman_inspect_image(image, error);
   g_autoptr(AddHold) hold = NULL;
-  gboolean stands;
-  if (!old || !stands_on_store(old, &stands, error))
+  gboolean stands, is_all;
+  if (!old || !stands_on_store(old, &stands, &is_all, error))
     return NULL;
   result->old_id = g_strdup(old->id);
   result->name = g_strdup(old->names[0] ? old->names[0] : image);
-  if (stands)
+  if (is_all)
     return g_steal_pointer(&result);
   if (!check_replaceable(old, error))
     return NULL;
@@ -183,12 +185,13 @@ replace_list_pulled(GError **error)
   g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
   for (char **line = lines; *line; line++) {
     const char *id = g_str_has_prefix(*line, "sha256:") ? *line + strlen("sha256:") : *line;
-    gboolean stands = TRUE;
+    gboolean stands = TRUE, is_all;
     if (!*id || !g_hash_table_add(seen, (char *)id))
       continue;
     /* One that went in the meantime is none that is missing. */
     g_autoptr(PodmanImage) image = podman_inspect_image(id, NULL);
-    if (image && has_registry_name(image) && stands_on_store(image, &stands, NULL) && !stands)
+    if (image && has_registry_name(image) && stands_on_store(image, &stands, &is_all, NULL) &&
+        !stands)
       g_strv_builder_add(pulled, id);
   }
   return g_strv_builder_end(pulled);

@@ -11,14 +11,15 @@
 typedef struct {
   char *name;       /* the first of them */
   char *old_id;     /* of the ordinary image, which keeps its layers until it is removed */
-  char *store_path; /* NULL: the image stood on the Nix store already, nothing was done */
+  char *store_path; /* NULL: the image was a reference and no more, nothing was done */
   char *image_id;   /* of the reference image */
 } Replacement;
 
 void replacement_free(Replacement *replacement);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Replacement, replacement_free)
 
-/* Converts the ordinary image @image of Podman's storage, imports that, and gives it all names that
+/* Converts the image @image of Podman's storage, an ordinary one or one that was built upon a
+ * Nix-backed one, imports that, and gives it all names that
  * @image has. @name: the name part of the store path; NULL: made of the image's first name. Until
  * the names change hands, at once and at the end, nothing about @image is different; its containers
  * notice nothing. UNSUPPORTED for an image without a name and for a storage driver that could not

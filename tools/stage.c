@@ -5,11 +5,15 @@
 #include "scratch.h"
 #include "util.h"
 
+#include <linux/openat2.h>
 #include <string.h>
 
 struct Stage {
   int fd;
   guint64 end; /* where the next file's content goes */
+  int base_fd; /* -1 */
+  int open_fd; /* the file beneath it that was read last, which may have more pieces; -1 */
+  const TreeInode *open_inode; /* whose it is */
 };
 
 Stage *
@@ -21,6 +25,7 @@ stage_new(GError **error)
     return NULL;
   Stage *stage = g_new0(Stage, 1);
   stage->fd = fd;
+  stage->base_fd = stage->open_fd = -1;
   return stage;
 }
 
@@ -30,7 +35,14 @@ stage_free(Stage *stage)
   if (stage == NULL)
     return;
   util_close_fd(&stage->fd);
+  util_close_fd(&stage->open_fd);
   g_free(stage);
+}
+
+void
+stage_set_base(Stage *stage, int dir_fd)
+{
+  stage->base_fd = dir_fd;
 }
 
 gboolean
@@ -72,14 +84,60 @@ stage_write(Stage *stage, const TreeInode *inode, const void *data, gsize size, 
   return TRUE;
 }
 
+/* The file of the base that has @inode's content. */
+static gboolean
+open_base_file(Stage *stage, const TreeInode *inode, GError **error)
+{
+  struct stat st;
+
+  util_close_fd(&stage->open_fd);
+  stage->open_inode = inode;
+  stage->open_fd =
+      util_openat2(stage->base_fd, inode->content_path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0,
+                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  if (stage->open_fd < 0 || fstat(stage->open_fd, &st) < 0)
+    return util_error_errno(error, "open %s of the image path beneath", inode->content_path);
+  if (!S_ISREG(st.st_mode) || (guint64)st.st_size != inode->size)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "%s of the image path beneath changed while it was read",
+                      inode->content_path);
+  return TRUE;
+}
+
+static gboolean
+read_base(Stage *stage, const TreeInode *inode, void *data, gsize size, guint64 offset,
+          GError **error)
+{
+  /* At its start: another inode may have come to lie where that one was. */
+  if ((inode != stage->open_inode || offset == 0) && !open_base_file(stage, inode, error))
+    return FALSE;
+  for (guint8 *next = data; size > 0;) {
+    ssize_t n = pread(stage->open_fd, next, size, (off_t)offset);
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return n < 0
+                 ? util_error_errno(error, "read %s of the image path beneath", inode->content_path)
+                 : util_error(error, NIXSTORE_ERROR_INVALID,
+                              "%s of the image path beneath is cut off", inode->content_path);
+    next += n;
+    offset += (guint64)n;
+    size -= (gsize)n;
+  }
+  return TRUE;
+}
+
 gboolean
-stage_read(const Stage *stage, const TreeInode *inode, void *data, gsize size, guint64 offset,
+stage_read(Stage *stage, const TreeInode *inode, void *data, gsize size, guint64 offset,
            GError **error)
 {
   guint8 *next = data;
 
   if (!check_range(inode, size, offset, error))
     return FALSE;
+  if (inode->content_path != NULL)
+    return read_base(stage, inode, data, size, offset, error);
   for (off_t at = (off_t)(inode->content_offset + offset); size > 0;) {
     ssize_t n = pread(stage->fd, next, size, at);
 

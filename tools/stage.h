@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * What an image path is made of, on its way to the store: the content of all files in one file
- * without a name, in the order in which the layers have it, and a tree of names that lead there. It
- * is gone with the process, whatever ends that. Runs as anybody: nothing is owned by whom the image
- * says. Stands on scratch, tree and util.
+ * without a name, in the order in which the layers have it, or in the store already, where the
+ * image stands on a path there; and a tree of names that lead to it. It is gone with the process,
+ * whatever ends that. Runs as anybody: nothing is owned by whom the image says. Stands on scratch,
+ * tree and util.
  */
 #pragma once
 
@@ -22,6 +23,10 @@ Stage *stage_new(GError **error);
 void stage_free(Stage *stage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stage, stage_free)
 
+/* The content of inodes with a content_path lies beneath the directory @dir_fd, which is borrowed,
+ * and is read there. */
+void stage_set_base(Stage *stage, int dir_fd);
+
 /* Sets room for @inode's `size` bytes aside, noted in its content_offset. They are zeroes, and take
  * no space, until they are written. */
 gboolean stage_reserve(Stage *stage, TreeInode *inode, GError **error);
@@ -30,8 +35,8 @@ gboolean stage_reserve(Stage *stage, TreeInode *inode, GError **error);
  * its size. */
 gboolean stage_write(Stage *stage, const TreeInode *inode, const void *data, gsize size,
                      guint64 offset, GError **error);
-gboolean stage_read(const Stage *stage, const TreeInode *inode, void *data, gsize size,
-                    guint64 offset, GError **error);
+gboolean stage_read(Stage *stage, const TreeInode *inode, void *data, gsize size, guint64 offset,
+                    GError **error);
 
 /* A file beside rootfs. */
 typedef struct {
@@ -47,7 +52,7 @@ typedef struct {
 typedef struct {
   const char *name; /* passed store_name_is_valid() */
   Tree *tree;
-  const Stage *stage;
+  Stage *stage;
   StagedFile files[STAGED_FILES]; /* by name; all come before "rootfs" */
 } StagedImage;
 

@@ -71,6 +71,34 @@ for way in $WAYS; do
   is "$way: then prune frees it" "$("podman_$way" image exists "$old"; echo $?)" 1
   is "$way: the layers too" "$(($(du -sk "$T/p/${way/mountprogram/mp}/root/${way/mountprogram/overlay}" | cut -f 1) < 2000))" 1
 
+  # Built upon it: the result has all of it, and is the store path's alone.
+  "podman_$way" run --name build --network=none "registry.example/$name:1" sh -c 'echo 3 >/etc/third; rm /etc/second; chmod 600 /etc/shadow'
+  "podman_$way" commit -q build "localhost/built/$name:1" >/dev/null
+  "podman_$way" rm build >/dev/null
+  built=$(id_of "localhost/built/$name:1")
+  check "$way: replace what was built upon it" replace -q "localhost/built/$name:1"
+  upper=$OUT
+  is "$way: built: it is on a path of its own" "$(store_path "localhost/built/$name:1")" "$upper"
+  is "$way: built: with the config of its own" "$(sha256sum <"$upper/config.json" | cut -d ' ' -f 1)" "$built"
+  is "$way: built: in one layer" "$("podman_$way" image inspect -f '{{len .RootFS.Layers}}' "localhost/built/$name:1")" 1
+  "podman_$way" image prune -f >/dev/null
+  is "$way: built: it runs" \
+    "$("podman_$way" run --rm --network=none "localhost/built/$name:1" sh -c 'stat -c "%a %u:%g" /etc/shadow; cat /etc/third /etc/debian_version; ls /etc/second 2>/dev/null; stat -c %a /usr/bin/passwd')" \
+    "600 0:42
+3
+$(cat "$path/rootfs/etc/debian_version")
+4755"
+  check "$way: again: there is nothing to do" replace "localhost/built/$name:1"
+  like "$way: and it says so" "$OUT" 'stands on the Nix store already'
+  "podman_$way" save -q --format oci-archive -o "$T/reference.tar" "registry.example/$name:1"
+  is "$way: the reference image is converted to the path" "$("$NIXSTORE" convert -q "oci-archive:$T/reference.tar")" "$path"
+  is "$way: --json has the image that it was made of" \
+    "$("$NIXSTORE" convert --json "oci-archive:$T/reference.tar" | python3 -c 'import json,sys; o=json.load(sys.stdin); print(o["storePath"], o["name"], o["imageId"])')" \
+    "$path ${path#/nix/store/*-} sha256:${old#sha256:}"
+  is "$way: by another name it is the same files" \
+    "$(cmp "$("$NIXSTORE" convert -q "oci-archive:$T/reference.tar" --name other)/image.json" "$path/image.json" 2>&1)" ""
+  rm "$T/reference.tar"
+  "podman_$way" rmi -f "localhost/built/$name:1" >/dev/null
   check "$way: again: there is nothing to do" replace "registry.example/$name:1"
   like "$way: and it says so" "$OUT" 'stands on the Nix store already'
   check_fails "$way: an image that is not there" 1 'no such image|image not known' replace nosuch
