@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "erofs-format.h"
+#include "hash.h"
 #include "util.h"
 
 /* Values from this size on are kept away from the inodes, so that those stay close together. */
@@ -36,11 +37,8 @@ static guint
 xattr_hash(gconstpointer key)
 {
   const TreeXattr *xattr = key;
-  guint hash = g_str_hash(xattr->name);
 
-  for (gsize i = 0; i < xattr->size; i++)
-    hash = hash * 33 + xattr->value[i];
-  return hash;
+  return hash_string(xattr->name) * 33 + hash_bytes(xattr->value, xattr->size);
 }
 
 static gboolean

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tree.h"
+#include "hash.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -9,10 +10,12 @@
 
 /* A directory's entries. They are kept in arrival order and sorted when somebody asks for the
  * order: manifests come sorted (then nothing is ever sorted), tars in any order. The hash table
- * exists only once a large directory is searched by name. */
+ * exists only once a large directory is searched by name. What is removed leaves a hole, so that
+ * nothing is moved for each; the last of @nodes is none. */
 typedef struct TreeChildren {
   GPtrArray *nodes;
   GHashTable *by_name; /* name -> TreeNode; NULL until needed */
+  guint holes;         /* NULLs among @nodes, half of them at most */
   gboolean sorted;
 } TreeChildren;
 
@@ -36,7 +39,7 @@ node_new(TreeNode *parent, const char *name, TreeInode *inode)
   node->inode = tree_inode_ref(inode);
   node->name = copy;
   node->children = NULL;
-  node->mark = 0;
+  node->mark = node->opaque = 0;
   inode->nlink++;
   return node;
 }
@@ -73,7 +76,8 @@ free_beneath(TreeNode *top, gboolean with_top)
     if (node->children != NULL) {
       GPtrArray *nodes = node->children->nodes;
       if (nodes->len > 0) {
-        node = g_ptr_array_remove_index_fast(nodes, nodes->len - 1);
+        TreeNode *child = g_ptr_array_remove_index_fast(nodes, nodes->len - 1);
+        node = child != NULL ? child : node;
         continue;
       }
       children_free(node->children);
@@ -167,16 +171,17 @@ children_lookup(TreeChildren *children, const char *name)
   if (nodes->len < HASH_THRESHOLD) {
     for (guint i = 0; i < nodes->len; i++) {
       TreeNode *node = g_ptr_array_index(nodes, i);
-      if (strcmp(node->name, name) == 0)
+      if (node != NULL && strcmp(node->name, name) == 0)
         return node;
     }
     return NULL;
   }
   if (children->by_name == NULL) {
-    children->by_name = g_hash_table_new(g_str_hash, g_str_equal);
+    children->by_name = g_hash_table_new(hash_string, g_str_equal);
     for (guint i = 0; i < nodes->len; i++) {
       TreeNode *node = g_ptr_array_index(nodes, i);
-      g_hash_table_insert(children->by_name, (char *)node->name, node);
+      if (node != NULL)
+        g_hash_table_insert(children->by_name, (char *)node->name, node);
     }
   }
   return g_hash_table_lookup(children->by_name, name);
@@ -231,6 +236,7 @@ tree_insert(Tree *tree, TreeNode *dir, const char *name, TreeInode *inode)
     TreeNode *last = g_ptr_array_index(children->nodes, children->nodes->len - 1);
     children->sorted = strcmp(last->name, name) < 0;
   }
+  node->position = children->nodes->len;
   g_ptr_array_add(children->nodes, node);
   if (children->by_name != NULL)
     g_hash_table_insert(children->by_name, (char *)node->name, node);
@@ -238,17 +244,36 @@ tree_insert(Tree *tree, TreeNode *dir, const char *name, TreeInode *inode)
   return node;
 }
 
+static void
+children_close_holes(TreeChildren *children)
+{
+  guint filled = 0;
+
+  for (guint i = 0; i < children->nodes->len; i++) {
+    TreeNode *node = g_ptr_array_index(children->nodes, i);
+    if (node == NULL)
+      continue;
+    node->position = filled;
+    children->nodes->pdata[filled++] = node;
+  }
+  g_ptr_array_set_size(children->nodes, (gint)filled);
+  children->holes = 0;
+}
+
 void
 tree_remove(Tree *tree, TreeNode *node)
 {
   TreeChildren *children = node->parent->children;
+  GPtrArray *nodes = children->nodes;
 
-  /* Order is kept: a directory that is emptied from its end on costs nothing. */
-  for (guint i = children->nodes->len; i-- > 0;)
-    if (g_ptr_array_index(children->nodes, i) == node) {
-      g_ptr_array_remove_index(children->nodes, i);
-      break;
-    }
+  nodes->pdata[node->position] = NULL;
+  children->holes++;
+  while (nodes->len > 0 && nodes->pdata[nodes->len - 1] == NULL) {
+    g_ptr_array_set_size(nodes, (gint)nodes->len - 1);
+    children->holes--;
+  }
+  if (children->holes > nodes->len / 2)
+    children_close_holes(children);
   if (children->by_name != NULL)
     g_hash_table_remove(children->by_name, node->name);
   tree->count -= free_beneath(node, TRUE);
@@ -290,29 +315,34 @@ tree_children(TreeNode *dir, gsize *ret_count)
     *ret_count = 0;
     return NULL;
   }
+  if (children->holes > 0)
+    children_close_holes(children);
   if (!children->sorted) {
     g_ptr_array_sort(children->nodes, compare_nodes);
+    for (guint i = 0; i < children->nodes->len; i++)
+      ((TreeNode *)children->nodes->pdata[i])->position = i;
     children->sorted = TRUE;
   }
   *ret_count = children->nodes->len;
   return (TreeNode **)children->nodes->pdata;
 }
 
-/* The position of @node among its parent's sorted entries. */
-static gsize
-node_position(const TreeNode *node)
+TreeNode *
+tree_next_beside(TreeNode *node, TreeNode *top)
 {
-  gsize low = 0, high;
-  TreeNode **nodes = tree_children(node->parent, &high);
+  gsize count;
 
-  while (low < high) {
-    gsize middle = low + (high - low) / 2;
-    if (strcmp(nodes[middle]->name, node->name) < 0)
-      low = middle + 1;
-    else
-      high = middle;
+  for (; node != top && node->parent != NULL; node = node->parent) {
+    const TreeChildren *siblings = node->parent->children;
+
+    /* Whoever removes as they walk leaves holes, but behind them. */
+    if (!siblings->sorted)
+      tree_children(node->parent, &count);
+    for (guint next = node->position + 1; next < siblings->nodes->len; next++)
+      if (siblings->nodes->pdata[next] != NULL)
+        return siblings->nodes->pdata[next];
   }
-  return low;
+  return NULL;
 }
 
 TreeNode *
@@ -321,16 +351,7 @@ tree_next(TreeNode *node, TreeNode *top)
   gsize count;
   TreeNode **nodes = tree_children(node, &count);
 
-  if (count > 0)
-    return nodes[0];
-  for (; node != top && node->parent != NULL; node = node->parent) {
-    gsize position = node_position(node) + 1;
-
-    nodes = tree_children(node->parent, &count);
-    if (position < count)
-      return nodes[position];
-  }
-  return NULL;
+  return count > 0 ? nodes[0] : tree_next_beside(node, top);
 }
 
 void

@@ -2,11 +2,14 @@
  *
  * A file tree in memory: names (TreeNode) that lead to inodes (TreeInode), as a directory's entries
  * lead to inodes on disk. The manifest is read into one, layers are applied to one, the index is
- * written from one. It knows nothing of where it came from. Stands on GLib alone.
+ * written from one. It knows nothing of where it came from. Stands on hash and
+ * GLib.
  *
  * Not thread-safe. A name may hold any byte but '/' and NUL, and is neither "", "." nor "..".
  * Order is everywhere that of strcmp() on names, depth first, a directory before its children:
  * the order of whole paths when '/' sorts before every other byte.
+ *
+ * A stranger's tree: no order of names, insertions and removals costs more than about linear time.
  */
 #pragma once
 
@@ -50,7 +53,8 @@ struct TreeNode {
   TreeInode *inode;              /* never NULL */
   const char *name;              /* "" for the root; lives as long as the tree */
   struct TreeChildren *children; /* directories with entries; private to tree.c */
-  guint32 mark;                  /* the caller's own; 0 at first */
+  guint32 mark, opaque;          /* the caller's own; 0 at first */
+  guint32 position;              /* among its parent's children; private to tree.c */
 };
 
 /* A tree with a root directory (0755, 0:0, mtime 0). */
@@ -102,6 +106,9 @@ TreeNode **tree_children(TreeNode *dir, gsize *ret_count);
 /* The node that follows @node in order, beneath @top (NULL: the whole tree), or NULL at the end:
  * for (n = tree_root (t); n; n = tree_next (n, NULL)). */
 TreeNode *tree_next(TreeNode *node, TreeNode *top);
+
+/* The same, but passing over what is beneath @node. */
+TreeNode *tree_next_beside(TreeNode *node, TreeNode *top);
 
 /* "usr/bin/env", without a leading slash; "" for the root. Caller frees. tree_node_append_path()
  * appends to @path instead. */

@@ -118,6 +118,17 @@ set_attributes(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GEr
   return set_xattrs(target, inode, entry, error);
 }
 
+/* Whether all beneath @dir is this layer's already. A marker costs its entry nothing, and so must
+ * cost us nothing where it changes nothing. */
+static gboolean
+is_opaque(const LayerTarget *target, const TreeNode *dir)
+{
+  for (; dir != NULL; dir = dir->parent)
+    if (dir->opaque == target->layer)
+      return TRUE;
+  return FALSE;
+}
+
 /* Takes out of @dir all that this layer did not put there. What it put there only by naming
  * something beneath is a directory with nothing of the lower layers. */
 static void
@@ -125,10 +136,15 @@ make_opaque(LayerTarget *target, TreeNode *dir)
 {
   g_autoptr(GPtrArray) below = g_ptr_array_new();
   guint32 layer = target->layer;
-  TreeNode *node;
+  TreeNode *node, *next;
 
-  for (node = tree_next(dir, dir); node != NULL; node = tree_next(node, dir))
+  if (is_opaque(target, dir))
+    return;
+  for (node = tree_next(dir, dir); node != NULL; node = next) {
+    next = node->opaque == layer ? tree_next_beside(node, dir) : tree_next(node, dir);
     g_ptr_array_add(below, node);
+  }
+  dir->opaque = layer;
   /* Children before parents. */
   for (guint i = below->len; i-- > 0;) {
     gsize count;

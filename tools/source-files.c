@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "source-files.h"
+#include "hash.h"
 #include "scratch.h"
 #include "tar-reader.h"
 #include "util.h"
@@ -144,7 +145,7 @@ index_archive(SourceFiles *files, GError **error)
   g_autofree IndexInput *input = g_new(IndexInput, 1);
   g_autoptr(TarReader) reader = tar_reader_new(index_fill, index_skip, input);
 
-  files->members = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, member_free);
+  files->members = g_hash_table_new_full(hash_string, g_str_equal, g_free, member_free);
   input->fd = files->fd;
   input->offset = 0;
   for (;;) {

@@ -56,6 +56,24 @@ static const Case cases[] = {
       {{.path = "d/new"}, {.path = "d/s/new"}, {.path = "d/.wh..wh..opq"}}},
      "/set time=0" T "\n. type=dir mode=0555\n./d type=dir mode=0755\n./d/new\n"
      "./d/s type=dir mode=0755\n./d/s/new\n"},
+    {"opaque again and again, and further up",
+     {{{.type = '5', .path = "d"},
+       {.path = "d/old"},
+       {.type = '5', .path = "d/s", .mode = 0700},
+       {.path = "d/s/old"},
+       {.path = "d/t/old"}},
+      {{.path = "d/s/new"},
+       {.path = "d/s/.wh..wh..opq"},
+       {.path = "d/s/.wh..wh..opq"},
+       {.path = "d/t/.wh..wh..opq"},
+       {.path = "d/.wh..wh..opq"},
+       {.path = "d/s/newer"},
+       {.path = "d/s/.wh.new"},
+       {.path = "d/s/.wh..wh..opq"},
+       {.path = "d/.wh..wh..opq"}},
+      {{.path = "d/s/.wh..wh..opq"}, {.path = "d/s/newest"}}},
+     "/set time=0" T "\n. type=dir mode=0555\n./d type=dir mode=0755\n"
+     "./d/s type=dir mode=0755\n./d/s/newest\n"},
     {"opaque root keeps its own layer's",
      {{{.path = "old"}}, {{.path = "new"}, {.path = ".wh..wh..opq"}}},
      "/set time=0" T "\n. type=dir mode=0555\n./new\n"},
@@ -336,6 +354,30 @@ test_limits(void)
   g_assert_nonnull(strstr(error->message, "devices and FIFOs"));
 }
 
+/* Markers that change nothing: hours, if each of them walked through all that there is. */
+static void
+test_markers(void)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(Stage) stage = stage_new(&error);
+  g_autoptr(Tree) tree = layer_new_tree();
+  g_autoptr(GByteArray) tar = g_byte_array_new();
+  BlobBudget budget = {0};
+  LayerTarget target = {.tree = tree, .stage = stage, .budget = &budget};
+
+  for (guint i = 0; i < 200000; i++) {
+    g_autofree char *name = g_strdup_printf("a/b/%u", i);
+    TarFixture file = {.path = name};
+    TarFixture marker = {.path = i % 2 ? "a/b/.wh..wh..opq" : "a/.wh..wh..opq"};
+    tar_fixture_add(tar, &file);
+    tar_fixture_add(tar, &marker);
+  }
+  tar_fixture_end(tar);
+  TarFixtureInput input = {tar->data, tar->len, 0, 65536};
+  g_assert_true(layer_apply_tar(&target, tar_fixture_fill, &input, &error));
+  g_assert_cmpuint(tree_count(tree), ==, 200003);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -346,5 +388,6 @@ main(int argc, char **argv)
   }
   g_test_add_func("/layer/stage", test_stage);
   g_test_add_func("/layer/limits", test_limits);
+  g_test_add_func("/layer/markers", test_markers);
   return g_test_run();
 }

@@ -51,6 +51,79 @@ test_large_directory(void)
   g_assert_cmpuint(tree_count(tree), ==, 10001);
 }
 
+/* What is removed in any order, and looked up, walked and added meanwhile. */
+static void
+test_removal(void)
+{
+  g_autoptr(Tree) tree = tree_new();
+  const int count = 100;
+  gboolean there[100] = {0};
+  guint random = 1;
+  char name[16];
+
+  for (int step = 0; step < 20000; step++) {
+    random = random * 1103515245 + 12345;
+    int i = (int)(random >> 16) % count;
+    g_snprintf(name, sizeof name, "%03d", i);
+    TreeNode *node = tree_lookup(tree_root(tree), name);
+    g_assert_cmpint(node != NULL, ==, there[i]);
+    there[i] = !there[i];
+    if (node != NULL)
+      tree_remove(tree, node);
+    else
+      add(tree, tree_root(tree), name, S_IFREG | 0644);
+    if (step % 7 != 0)
+      continue;
+    TreeNode *next = tree_next(tree_root(tree), NULL);
+    for (int j = 0; j < count; j++) {
+      if (!there[j])
+        continue;
+      g_snprintf(name, sizeof name, "%03d", j);
+      g_assert_cmpstr(next->name, ==, name);
+      next = tree_next(next, NULL);
+    }
+    g_assert_null(next);
+  }
+}
+
+/* Hours, if each removal looked through all names, or moved them. */
+static void
+test_many_removals(void)
+{
+  g_autoptr(Tree) tree = tree_new();
+  g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG | 0644);
+  char name[16];
+
+  for (int i = 0; i < 3000000; i++) {
+    g_snprintf(name, sizeof name, "%07d", i);
+    tree_insert(tree, tree_root(tree), name, inode);
+  }
+  for (int i = 0; i < 2999999; i++) {
+    g_snprintf(name, sizeof name, "%07d", i);
+    tree_remove(tree, tree_lookup(tree_root(tree), name));
+  }
+  g_assert_cmpuint(tree_count(tree), ==, 2);
+  g_assert_cmpstr(tree_next(tree_root(tree), NULL)->name, ==, "2999999");
+}
+
+/* Names whose g_str_hash() is one and the same: hours, if the tree went by it. */
+static void
+test_collisions(void)
+{
+  g_autoptr(Tree) tree = tree_new();
+  g_autoptr(TreeInode) inode = tree_inode_new(S_IFREG | 0644);
+  const int bits = 20;
+  char name[2 * 20 + 1] = {0};
+
+  for (int i = 0; i < 1 << bits; i++) {
+    for (int bit = 0; bit < bits; bit++)
+      memcpy(name + 2 * bit, i & 1 << bit ? "Ez" : "FY", 2);
+    g_assert_null(tree_lookup(tree_root(tree), name));
+    tree_insert(tree, tree_root(tree), name, inode);
+  }
+  g_assert_nonnull(tree_lookup(tree_root(tree), "EzEzEzEzEzEzEzEzEzEzEzEzEzEzEzEzEzEzEzFY"));
+}
+
 static void
 test_hard_links(void)
 {
@@ -169,6 +242,9 @@ main(int argc, char **argv)
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/tree/order", test_order);
   g_test_add_func("/tree/large-directory", test_large_directory);
+  g_test_add_func("/tree/removal", test_removal);
+  g_test_add_func("/tree/many-removals", test_many_removals);
+  g_test_add_func("/tree/collisions", test_collisions);
   g_test_add_func("/tree/hard-links", test_hard_links);
   g_test_add_func("/tree/replace", test_replace);
   g_test_add_func("/tree/deep", test_deep);
