@@ -285,6 +285,11 @@ apply_symlink(LayerTarget *target, TreeNode *parent, const char *name, const Tar
 
   if (size == 0 || size >= PATH_MAX)
     return invalid(error, "a symlink to an empty or overlong target");
+  target->target_bytes += size;
+  if (target->target_bytes > LAYER_TARGET_BYTES_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "the targets of symlinks have more than %d MiB together",
+                      LAYER_TARGET_BYTES_MAX / (1024 * 1024));
   inode->target = g_strdup(entry->link);
   inode->size = size;
   if (!set_attributes(target, inode, entry, error))

@@ -30,13 +30,15 @@
 #define LAYER_ENTRIES_MAX (4 * 1000 * 1000)
 #define LAYER_DEVICES_MAX (16 * 1024)
 #define LAYER_XATTR_BYTES_MAX (64 * 1024 * 1024)
+/* Of symlinks: 60 for each of as many entries as there may be. */
+#define LAYER_TARGET_BYTES_MAX (256 * 1024 * 1024)
 
 typedef struct {
   Tree *tree;         /* of the layers so far */
   Stage *stage;       /* where content goes */
   BlobBudget *budget; /* holes count too */
   guint32 layer;      /* number of the layer at hand, from 1 on; layer_apply() counts it up */
-  guint64 entries, devices, xattr_bytes;
+  guint64 entries, devices, xattr_bytes, target_bytes;
 } LayerTarget;
 
 /* A tree as it is before the first layer: "/" is 0555 root:root. */

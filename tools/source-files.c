@@ -7,6 +7,7 @@
 #include "tar-reader.h"
 #include "util.h"
 
+#include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
 
@@ -117,16 +118,19 @@ clean_name(const char *directory, const char *name)
   return g_strdup(absolute + 1);
 }
 
-static void
-add_member(SourceFiles *files, const TarReader *reader, const TarEntry *entry)
+static gboolean
+add_member(SourceFiles *files, const TarReader *reader, const TarEntry *entry, GError **error)
 {
-  char *name = clean_name("", entry->path);
+  char *name;
   Member *member;
 
-  if (entry->type != TAR_FILE && entry->type != TAR_SYMLINK && entry->type != TAR_HARDLINK) {
-    g_free(name);
-    return;
-  }
+  /* All names are kept until the image is through. */
+  if (strlen(entry->path) >= PATH_MAX || strlen(entry->link) >= PATH_MAX)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "an archive with a name of %d bytes or more",
+                      PATH_MAX);
+  if (entry->type != TAR_FILE && entry->type != TAR_SYMLINK && entry->type != TAR_HARDLINK)
+    return TRUE;
+  name = clean_name("", entry->path);
   member = g_new0(Member, 1);
   member->offset = tar_reader_position(reader);
   member->size = entry->size;
@@ -137,6 +141,7 @@ add_member(SourceFiles *files, const TarReader *reader, const TarEntry *entry)
     member->link = clean_name("", entry->link);
   }
   g_hash_table_replace(files->members, name, member);
+  return TRUE;
 }
 
 static gboolean
@@ -160,7 +165,8 @@ index_archive(SourceFiles *files, GError **error)
                         ARCHIVE_ENTRIES_MAX);
     if (entry->sparse)
       return util_error(error, NIXSTORE_ERROR_INVALID, "%s is a sparse file", entry->path);
-    add_member(files, reader, entry);
+    if (!add_member(files, reader, entry, error))
+      return FALSE;
   }
 }
 

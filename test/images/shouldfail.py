@@ -365,6 +365,10 @@ def archive_cases():
         archive_case(form, "zeros", "nothing but zeros", lambda d: b"\0" * 10240)
         archive_case(form, "random", "random bytes", lambda d: random.Random(5).randbytes(30000))
         archive_case(form, "bit", "a bit flipped in the layer", lambda d: d[:40000] + bytes([d[40000] ^ 1]) + d[40001:])
+        archive_case(form, "long-name", "a further file with a name of 5,000 bytes",
+                     lambda d: tar_of(lambda t: t.add("n" * 5000, mtime=T0), end=False) + d)
+        archive_case(form, "long-link", "a further symlink to a name of 5,000 bytes",
+                     lambda d: tar_of(lambda t: t.add("n", "symlink", link="n" * 5000, mtime=T0), end=False) + d)
     for name, manifest in (("no-manifest", None), ("garbage", b"{"), ("object", b"{}"), ("none", b"[]"),
                            ("missing-layer", b'[{"Config":"c.json","Layers":["x.tar"]}]'),
                            ("traversal", b'[{"Config":"../../etc/passwd","Layers":[]}]')):

@@ -322,6 +322,34 @@ test_stage(void)
   check_archive(&image, path);
 }
 
+static gboolean
+fill_again(void *data, const guint8 **ret_piece, gsize *ret_size, GError **error)
+{
+  const GByteArray *tar = data;
+
+  *ret_piece = tar->data;
+  *ret_size = tar->len;
+  return TRUE;
+}
+
+/* A layer without an end, of one symlink. */
+static void
+test_targets(void)
+{
+  g_autofree char *target_text = g_strnfill(4095, 'x');
+  TarFixture symlink = {.type = '2', .path = "l", .link = target_text};
+  g_autoptr(GError) error = NULL;
+  g_autoptr(Tree) tree = layer_new_tree();
+  g_autoptr(GByteArray) tar = g_byte_array_new();
+  BlobBudget budget = {0};
+  LayerTarget target = {.tree = tree, .budget = &budget};
+
+  tar_fixture_add(tar, &symlink);
+  g_assert_false(layer_apply_tar(&target, fill_again, tar, &error));
+  g_assert_error(error, NIXSTORE_ERROR, NIXSTORE_ERROR_INVALID);
+  g_assert_nonnull(strstr(error->message, "targets of symlinks"));
+}
+
 /* Limits: bytes, and a flood of devices. */
 static void
 test_limits(void)
@@ -388,6 +416,7 @@ main(int argc, char **argv)
   }
   g_test_add_func("/layer/stage", test_stage);
   g_test_add_func("/layer/limits", test_limits);
+  g_test_add_func("/layer/targets", test_targets);
   g_test_add_func("/layer/markers", test_markers);
   return g_test_run();
 }
