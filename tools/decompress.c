@@ -72,6 +72,12 @@ decompress_is_complete(const Decompress *decompress)
   return decompress->complete;
 }
 
+gboolean
+decompress_is_plain(const Decompress *decompress)
+{
+  return decompress->kind == KIND_PLAIN;
+}
+
 static const char *
 gzip_error_text(int status)
 {

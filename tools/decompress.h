@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Decompression of gzip, zstd or nothing, told apart by the first bytes. Private to the blobs.
- * Stands on util.
+ * Decompression of gzip, zstd or nothing, told apart by the first bytes. Private to the blobs
+ * and sources. Stands on util.
  */
 #pragma once
 
@@ -13,6 +13,9 @@ typedef struct Decompress Decompress;
  * INVALID for a compression that is known but that no image specification has (bzip2, xz). */
 Decompress *decompress_new(const guint8 *magic, gsize size, GError **error);
 void decompress_free(Decompress *decompress);
+
+/* Whether the input is not compressed. */
+gboolean decompress_is_plain(const Decompress *decompress);
 
 /* Decompresses from *@input (*@input_size bytes) to @output (@output_size), moving *@input on.
  * *ret_size: bytes written. Less than @output_size means that more input is needed. */

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "source-files.h"
+#include "decompress.h"
 #include "hash.h"
 #include "scratch.h"
 #include "tar-reader.h"
@@ -14,6 +15,7 @@
 /* Entries of an archive: an image has as many layers and a few files more. */
 #define ARCHIVE_ENTRIES_MAX 100000
 #define INDEX_READ_SIZE (64 * 1024)
+#define COPY_SIZE (256 * 1024)
 /* Symlinks that lead from one file of the archive to another (older docker save). */
 #define SYMLINKS_MAX 8
 
@@ -170,34 +172,57 @@ index_archive(SourceFiles *files, GError **error)
   }
 }
 
-/* A nameless file for what a compressed archive decompresses to. */
-static int
-open_temporary(GError **error)
+/* Replaces what can be read but once by a copy. */
+static gboolean
+copy_pipe(SourceFiles *files, guint64 max_size, GError **error)
 {
-  const char *parent = g_getenv("TMPDIR");
-  int fd;
+  g_autofree guint8 *buffer = g_malloc(COPY_SIZE);
+  autofd int fd = scratch_open_file(error);
+  guint64 total = 0;
 
-  if (parent == NULL || *parent != '/')
-    parent = "/var/tmp";
-  fd = open(parent, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
   if (fd < 0)
-    util_error_errno(error, "make a temporary file in %s", parent);
-  return fd;
+    return FALSE;
+  for (;;) {
+    ssize_t size = read(files->fd, buffer, COPY_SIZE);
+
+    if (size < 0 && errno == EINTR)
+      continue;
+    if (size < 0)
+      return util_error_errno(error, "read");
+    if (size == 0)
+      break;
+    total += (guint64)size;
+    if (max_size != 0 && total > max_size)
+      return util_error(
+          error, NIXSTORE_ERROR_INVALID,
+          "more than %" G_GUINT64_FORMAT " bytes come out of it: --max-size allows more", max_size);
+    if (!util_write_all(fd, buffer, (gsize)size))
+      return util_error_errno(error, "write a copy of it to a temporary file");
+  }
+  if (total == 0)
+    return util_error(error, NIXSTORE_ERROR_INVALID, "nothing came out of it");
+  util_close_fd(&files->fd);
+  files->fd = util_steal_fd(&fd);
+  return TRUE;
 }
 
 /* Replaces @files's archive by its decompressed self. */
 static gboolean
-decompress_archive(SourceFiles *files, guint64 size, guint64 max_size, GError **error)
+decompress_archive(SourceFiles *files, guint64 max_size, GError **error)
 {
-  Blob blob = {.fd = files->fd, .size = size};
+  Blob blob = {.fd = files->fd};
   BlobBudget budget = {.max_size = max_size};
   g_autoptr(BlobStream) stream = NULL;
-  autofd int fd = open_temporary(error);
+  autofd int fd = scratch_open_file(error);
   const guint8 *piece;
   gsize piece_size;
+  struct stat st;
 
   if (fd < 0)
     return FALSE;
+  if (fstat(files->fd, &st) < 0)
+    return util_error_errno(error, "stat");
+  blob.size = (guint64)st.st_size;
   stream = blob_stream_new(&blob, &budget);
   for (;;) {
     if (!blob_stream_next(stream, &piece, &piece_size, error))
@@ -213,20 +238,38 @@ decompress_archive(SourceFiles *files, guint64 size, guint64 max_size, GError **
   return TRUE;
 }
 
+/* Whether the archive is compressed as a whole, in a way that we know. */
+static gboolean
+find_compression(const SourceFiles *files, gboolean *ret_compressed, GError **error)
+{
+  guint8 magic[6];
+  Decompress *decompress;
+  ssize_t size = pread(files->fd, magic, sizeof magic, 0);
+
+  if (size < 0)
+    return util_error_errno(error, "read");
+  decompress = decompress_new(magic, (gsize)size, error);
+  if (decompress == NULL)
+    return FALSE;
+  *ret_compressed = !decompress_is_plain(decompress);
+  decompress_free(decompress);
+  return TRUE;
+}
+
 static gboolean
 open_archive(SourceFiles *files, guint64 max_size, GError **error)
 {
-  guint8 magic[4] = {0};
+  gboolean compressed = FALSE;
   struct stat st;
 
   if (fstat(files->fd, &st) < 0)
     return util_error_errno(error, "stat");
-  if (!S_ISREG(st.st_mode))
-    return util_error(error, NIXSTORE_ERROR_INVALID, "not a regular file");
-  if (pread(files->fd, magic, sizeof magic, 0) < 0)
-    return util_error_errno(error, "read");
-  if ((memcmp(magic, "\x1f\x8b", 2) == 0 || memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0) &&
-      !decompress_archive(files, (guint64)st.st_size, max_size, error))
+  if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
+    return util_error(error, NIXSTORE_ERROR_INVALID, "neither a regular file nor a pipe");
+  if (S_ISFIFO(st.st_mode) && !copy_pipe(files, max_size, error))
+    return FALSE;
+  if (!find_compression(files, &compressed, error) ||
+      (compressed && !decompress_archive(files, max_size, error)))
     return FALSE;
   return index_archive(files, error);
 }

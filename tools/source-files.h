@@ -12,8 +12,9 @@ typedef struct SourceFiles SourceFiles;
 /* Opens the directory @path. */
 SourceFiles *source_files_open_directory(const char *path, GError **error);
 
-/* Opens the tar archive @path. One that is compressed as a whole (docker save | gzip) is
- * decompressed into a temporary file first, @max_size bytes of it at most (0: any). */
+/* Opens the tar archive @path. What comes out of a pipe (/dev/stdin), and an archive that is
+ * compressed as a whole (docker save | gzip), goes into a temporary file first, @max_size bytes of
+ * it at most (0: any). */
 SourceFiles *source_files_open_archive(const char *path, guint64 max_size, GError **error);
 
 void source_files_free(SourceFiles *files);

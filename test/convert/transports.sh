@@ -44,6 +44,27 @@ docker=$(image nasty docker-archive)
 gzip -1 <"${docker#docker-archive:}" >"$dir/docker.tar.gz"
 is "a docker archive that is compressed as a whole" \
   "$(convert "docker-archive:$dir/docker.tar.gz" --name nasty)" "$want"
+# Out of a pipe, compressed or not, under the same limit.
+is "a docker archive out of a pipe" \
+  "$(cat "${docker#docker-archive:}" | convert docker-archive:/dev/stdin --name nasty)" "$want"
+is "compressed, out of a pipe" \
+  "$(cat "$dir/docker.tar.gz" | convert docker-archive:/dev/stdin --name nasty)" "$want"
+mkfifo "$dir/fifo"
+cat "${docker#docker-archive:}" >"$dir/fifo" &
+is "out of a FIFO" "$(convert "docker-archive:$dir/fifo" --name nasty)" "$want"
+check_fails "a pipe without an end" 1 'more than 1048576 bytes come out of it: --max-size allows more' \
+  bash -c "cat /dev/zero | '$NIXSTORE' convert docker-archive:/dev/stdin --max-size 1M"
+check_fails "an empty pipe" 1 'nothing came out of it' bash -c ": | '$NIXSTORE' convert docker-archive:/dev/stdin"
+check_fails "a device" 1 'neither a regular file nor a pipe' convert docker-archive:/dev/zero
+for method in bzip2 xz; do
+  if command -v $method >/dev/null; then
+    $method -1 <"${docker#docker-archive:}" >"$dir/docker.tar.$method"
+    check_fails "an archive that is compressed by $method" 1 "compressed with bzip2 or xz, which" \
+      convert "docker-archive:$dir/docker.tar.$method"
+  else
+    tap_skip "an archive that is compressed by $method" "it is not installed"
+  fi
+done
 oci=$(image nasty oci)
 oci=${oci#oci:}
 tar -C "${oci%:latest}" -cf "$dir/gnu.tar" .
