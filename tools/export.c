@@ -75,6 +75,10 @@ destination_parse(const char *text, Destination *destination, GError **error)
   const char *path = colon + 1;
   const char *name = strchr(path, ':');
   destination->path = name ? g_strndup(path, (gsize)(name - path)) : g_strdup(path);
+  /* "out/" is the directory out, also where that is still to be made. */
+  for (gsize size = strlen(destination->path);
+       destination->kind->directory && size > 1 && destination->path[size - 1] == '/'; size--)
+    destination->path[size - 1] = '\0';
   destination->name = name ? argument_image_name(name + 1, error) : NULL;
   if (name && !destination->name)
     return FALSE;
@@ -113,13 +117,6 @@ export_to_stdout(const ExportImage *image, const ExportKind *kind, GError **erro
   return fd >= 0 && kind->write(image, fd, "a temporary file", error) && copy_to_stdout(fd, error);
 }
 
-static gboolean
-directory_is_empty(const char *path)
-{
-  g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-  return dir && !g_dir_read_name(dir);
-}
-
 /* What @name leads to, which is written to as cp(1) does: symlinks stay, and one to nothing is an
  * error. Caller frees. */
 static char *
@@ -141,15 +138,14 @@ export_to_path(const ExportImage *image, const ExportKind *kind, const char *nam
   g_autofree char *path = resolve_destination(name, error);
   if (!path)
     return FALSE;
-  if (kind->directory && lstat(path, &st) == 0 && !directory_is_empty(path))
-    return util_error(error, NIXSTORE_ERROR_FAILED,
-                      "write %s: it exists and is not an empty directory", path);
   if (!kind->directory && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
     return util_error(error, NIXSTORE_ERROR_FAILED, "write %s: it exists and is no regular file",
                       path);
-  g_autoptr(Scratch) scratch = scratch_new_beside(path, kind->directory, error);
+  gboolean within = kind->directory && lstat(path, &st) == 0;
+  g_autoptr(Scratch) scratch =
+      within ? scratch_new_within(path, error) : scratch_new_beside(path, kind->directory, error);
   return scratch && kind->write(image, scratch->fd, path, error) &&
-         scratch_commit(scratch, path, error);
+         (within ? scratch_commit_within : scratch_commit)(scratch, path, error);
 }
 
 static gboolean

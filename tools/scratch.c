@@ -240,6 +240,60 @@ scratch_commit(Scratch *scratch, const char *destination, GError **error)
   return TRUE;
 }
 
+static gboolean
+directory_is_empty(const char *path)
+{
+  g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+  return dir && !g_dir_read_name(dir);
+}
+
+Scratch *
+scratch_new_within(const char *directory, GError **error)
+{
+  remove_stale(directory);
+  if (!directory_is_empty(directory)) {
+    util_error(error, NIXSTORE_ERROR_FAILED, "write %s: it exists and is not an empty directory",
+               directory);
+    return NULL;
+  }
+  Scratch *scratch =
+      scratch_make(g_build_filename(directory, SCRATCH_PREFIX "XXXXXX", NULL), make_directory);
+  if (!scratch)
+    util_error_errno(error, "write %s", directory);
+  return scratch;
+}
+
+static int
+compare_names(gconstpointer a, gconstpointer b)
+{
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static gboolean
+move_entries(int from_fd, int to_fd, const char *directory, GError **error)
+{
+  g_autoptr(GPtrArray) names = util_list_directory(from_fd, directory, error);
+  if (!names)
+    return FALSE;
+  g_ptr_array_sort(names, compare_names);
+  for (guint i = 0; i < names->len; i++)
+    if (renameat2(from_fd, names->pdata[i], to_fd, names->pdata[i], RENAME_NOREPLACE) < 0)
+      return util_error_errno(error, "write %s/%s", directory, (char *)names->pdata[i]);
+  return TRUE;
+}
+
+gboolean
+scratch_commit_within(Scratch *scratch, const char *directory, GError **error)
+{
+  autofd int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || fsync(scratch->fd) < 0)
+    return util_error_errno(error, "write %s", directory);
+  scratch_hold_signals();
+  gboolean ok = move_entries(scratch->fd, fd, directory, error);
+  scratch_release_signals();
+  return ok && (fsync(fd) == 0 || util_error_errno(error, "flush %s", directory));
+}
+
 void
 scratch_free(Scratch *scratch)
 {

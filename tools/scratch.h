@@ -41,6 +41,14 @@ Scratch *scratch_new_beside(const char *destination, gboolean directory, GError 
  * is no scratch: scratch_free() does not remove it. */
 gboolean scratch_commit(Scratch *scratch, const char *destination, GError **error);
 
+/* The same for what is to lie in @directory, which is there and stays the same directory: others
+ * may be in it, or it be a mount point. The scratch is made within it. FAILED unless it is empty,
+ * but for what killed processes of ours have left there. */
+Scratch *scratch_new_within(const char *directory, GError **error);
+
+/* Moves what is in a scratch of that kind up to @directory, in the order of the names. */
+gboolean scratch_commit_within(Scratch *scratch, const char *directory, GError **error);
+
 /* From here on SIGINT, SIGTERM and SIGHUP remove every scratch directory there is and then end the
  * process as the signal would have; SIGPIPE waits for scratch_finish(). Called once, by main(),
  * before there are threads. Children that are started without store.h's or podman.h's functions

@@ -50,6 +50,28 @@ check "without any privilege" setpriv --reuid 65534 --regid 65534 --clear-groups
   env HOME="$T/nobody" "$NIXSTORE" export "$P" "oci-archive:$T/nobody/a.tar"
 check "gives the same bytes as well" cmp a.tar "$T/nobody/a.tar"
 check "an empty directory is used" export_to oci:empty:team/name:1
+check "a directory with a slash behind, which is made" export_to oci:slash//
+is "and is what it is without" "$(diff -r slash dir 2>&1; ls)" "$(ls)"
+is "all of it is in it" "$(ls -A slash | paste -sd ' ')" "blobs index.json oci-layout"
+rm -r slash; mkdir -m 750 slash
+check "the same where it is there" export_to oci:slash/
+is "it stays what it was" "$(stat -c %a slash; diff -r slash dir; ls -A slash | paste -sd ' ')" "750
+blobs index.json oci-layout"
+rm -r slash; mkdir -p slash/nixstore-scratch-abcdef/blobs
+check "a directory with what a killed process left" export_to oci:slash
+is "which is gone" "$(ls -A slash | paste -sd ' ')" "blobs index.json oci-layout"
+rm -r slash; mkdir slash
+check "the working directory" bash -c "cd slash && '$NIXSTORE' export '$P' oci:. && test -e index.json"
+check_fails "which is not empty any more" 1 'write .: it exists and is not an empty' bash -c "cd slash && '$NIXSTORE' export '$P' oci:."
+rm -r slash; mkdir slash
+mount -t tmpfs none slash
+check "a mount point" export_to oci:slash
+is "and all of it is there" "$(diff -r slash dir; ls -A slash | paste -sd ' ')" "blobs index.json oci-layout"
+umount slash
+mount -t tmpfs -o size=8k none slash
+check_fails "one that is full" 1 'No space left' export_to oci:slash
+is "is left empty" "$(ls -A slash)" ""
+umount slash; rmdir slash
 
 # skopeo is the judge of the layouts, by what it says of them.
 skopeo_says() { skopeo inspect --config "$1" | python3 -c '
