@@ -354,6 +354,17 @@ tree_next(TreeNode *node, TreeNode *top)
   return count > 0 ? nodes[0] : tree_next_beside(node, top);
 }
 
+guint64
+tree_content_size(Tree *tree)
+{
+  guint64 size = 0;
+
+  for (TreeNode *node = tree_root(tree); node != NULL; node = tree_next(node, NULL))
+    if (S_ISREG(node->inode->mode))
+      size += node->inode->size / MAX(node->inode->nlink, 1);
+  return size;
+}
+
 void
 tree_node_append_path(const TreeNode *node, GString *path)
 {

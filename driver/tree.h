@@ -67,6 +67,10 @@ TreeNode *tree_root(Tree *tree);
 /* Names in the tree, the root counted. */
 gsize tree_count(Tree *tree);
 
+/* Bytes of its files, linked ones counted once: about, as a walk for the first names would cost
+ * more. */
+guint64 tree_content_size(Tree *tree);
+
 /* A new inode with one reference, the caller's; @mode holds the type too. */
 TreeInode *tree_inode_new(guint32 mode);
 TreeInode *tree_inode_ref(TreeInode *inode);

@@ -5,6 +5,7 @@
 #include "nar.h"
 #include "nix-worker.h"
 #include "place.h"
+#include "progress.h"
 #include "scratch.h"
 #include "store.h"
 #include "util.h"
@@ -19,17 +20,32 @@ struct AddHold {
   char *link;
 };
 
+typedef struct {
+  NixWorker *worker;
+  Progress *progress;
+  guint64 done, total; /* bytes of the archive; its content's, the better part of it */
+} Adding;
+
 static gboolean
-write_to_worker(void *worker, const void *piece, gsize size, GError **error)
+write_to_worker(void *data, const void *piece, gsize size, GError **error)
 {
-  return nix_worker_write(worker, piece, size, error);
+  Adding *it = data;
+
+  it->done += size;
+  progress_set(it->progress, MIN(it->done, it->total), it->total);
+  return nix_worker_write(it->worker, piece, size, error);
 }
 
 static char *
 add_by_worker(NixWorker *worker, const StagedImage *image, GError **error)
 {
+  g_autoptr(Progress) progress = progress_new("adding to the Nix store");
+  Adding it = {worker, progress, 0, tree_content_size(image->tree)};
+
+  for (guint i = 0; i < STAGED_FILES; i++)
+    it.total += image->files[i].size;
   if (!nix_worker_begin_add(worker, image->name, error) ||
-      !nar_write(image, write_to_worker, worker, error))
+      !nar_write(image, write_to_worker, &it, error))
     return NULL;
   return nix_worker_end_add(worker, error);
 }

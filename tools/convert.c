@@ -10,6 +10,7 @@
 #include "manifest.h"
 #include "output.h"
 #include "podman.h"
+#include "progress.h"
 #include "replace.h"
 #include "settings.h"
 #include "source.h"
@@ -119,11 +120,18 @@ convert_source(Source *source, const char *name, guint64 max_size, AddHold **ret
   return add_collapsed(source, own_name, collapsed, ret_hold, error);
 }
 
+static void
+tick(void *progress, guint64 done, guint64 total)
+{
+  progress_set(progress, done, total);
+}
+
 static Source *
 open_source(const char *spec, guint64 max_size, GError **error)
 {
   g_autoptr(SourcePlatform) platform = source_platform_new(option_platform, error);
-  SourceOptions options = {platform, option_platform != NULL, max_size};
+  g_autoptr(Progress) progress = progress_new("reading the archive");
+  SourceOptions options = {platform, option_platform != NULL, max_size, tick, progress};
 
   return platform != NULL ? source_open(spec, &options, error) : NULL;
 }

@@ -83,22 +83,12 @@ export_node(Export *it, const TreeNode *node, const char *path, GError **error)
   return first || !S_ISREG(inode->mode) || write_content(it, inode, path, error);
 }
 
-static guint64
-content_size(Tree *tree)
-{
-  guint64 size = 0;
-  for (TreeNode *node = tree_root(tree); node; node = tree_next(node, NULL))
-    if (S_ISREG(node->inode->mode))
-      size += node->inode->size / MAX(node->inode->nlink, 1);
-  return size;
-}
-
 gboolean
 export_tar(Tree *tree, int rootfs_fd, LayerWriter *writer, Progress *progress, GError **error)
 {
   g_auto(Export) it = {.writer = writer, .rootfs_fd = rootfs_fd, .progress = progress};
   g_autoptr(GString) path = g_string_new(NULL);
-  it.total = content_size(tree);
+  it.total = tree_content_size(tree);
   it.buffer = g_malloc(BUFFER_SIZE);
   it.header = g_byte_array_new();
   it.first_paths = g_hash_table_new_full(NULL, NULL, NULL, g_free);

@@ -172,9 +172,16 @@ index_archive(SourceFiles *files, GError **error)
   }
 }
 
+static void
+tick(const SourceOptions *options, guint64 done, guint64 total)
+{
+  if (options->tick != NULL)
+    options->tick(options->tick_data, done, total);
+}
+
 /* Replaces what can be read but once by a copy. */
 static gboolean
-copy_pipe(SourceFiles *files, guint64 max_size, GError **error)
+copy_pipe(SourceFiles *files, const SourceOptions *options, GError **error)
 {
   g_autofree guint8 *buffer = g_malloc(COPY_SIZE);
   autofd int fd = scratch_open_file(error);
@@ -192,10 +199,12 @@ copy_pipe(SourceFiles *files, guint64 max_size, GError **error)
     if (size == 0)
       break;
     total += (guint64)size;
-    if (max_size != 0 && total > max_size)
-      return util_error(
-          error, NIXSTORE_ERROR_INVALID,
-          "more than %" G_GUINT64_FORMAT " bytes come out of it: --max-size allows more", max_size);
+    tick(options, total, 0);
+    if (options->max_size != 0 && total > options->max_size)
+      return util_error(error, NIXSTORE_ERROR_INVALID,
+                        "more than %" G_GUINT64_FORMAT
+                        " bytes come out of it: --max-size allows more",
+                        options->max_size);
     if (!util_write_all(fd, buffer, (gsize)size))
       return util_error_errno(error, "write a copy of it to a temporary file");
   }
@@ -206,12 +215,26 @@ copy_pipe(SourceFiles *files, guint64 max_size, GError **error)
   return TRUE;
 }
 
+typedef struct {
+  const SourceOptions *options;
+  guint64 total;
+} Ticking;
+
+static void
+tick_stream(void *data, guint64 consumed)
+{
+  const Ticking *it = data;
+
+  tick(it->options, consumed, it->total);
+}
+
 /* Replaces @files's archive by its decompressed self. */
 static gboolean
-decompress_archive(SourceFiles *files, guint64 max_size, GError **error)
+decompress_archive(SourceFiles *files, const SourceOptions *options, GError **error)
 {
   Blob blob = {.fd = files->fd};
-  BlobBudget budget = {.max_size = max_size};
+  Ticking ticking = {.options = options};
+  BlobBudget budget = {.max_size = options->max_size, .tick = tick_stream, .tick_data = &ticking};
   g_autoptr(BlobStream) stream = NULL;
   autofd int fd = scratch_open_file(error);
   const guint8 *piece;
@@ -222,7 +245,7 @@ decompress_archive(SourceFiles *files, guint64 max_size, GError **error)
     return FALSE;
   if (fstat(files->fd, &st) < 0)
     return util_error_errno(error, "stat");
-  blob.size = (guint64)st.st_size;
+  blob.size = ticking.total = (guint64)st.st_size;
   stream = blob_stream_new(&blob, &budget);
   for (;;) {
     if (!blob_stream_next(stream, &piece, &piece_size, error))
@@ -257,7 +280,7 @@ find_compression(const SourceFiles *files, gboolean *ret_compressed, GError **er
 }
 
 static gboolean
-open_archive(SourceFiles *files, guint64 max_size, GError **error)
+open_archive(SourceFiles *files, const SourceOptions *options, GError **error)
 {
   gboolean compressed = FALSE;
   struct stat st;
@@ -266,22 +289,22 @@ open_archive(SourceFiles *files, guint64 max_size, GError **error)
     return util_error_errno(error, "stat");
   if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
     return util_error(error, NIXSTORE_ERROR_INVALID, "neither a regular file nor a pipe");
-  if (S_ISFIFO(st.st_mode) && !copy_pipe(files, max_size, error))
+  if (S_ISFIFO(st.st_mode) && !copy_pipe(files, options, error))
     return FALSE;
   if (!find_compression(files, &compressed, error) ||
-      (compressed && !decompress_archive(files, max_size, error)))
+      (compressed && !decompress_archive(files, options, error)))
     return FALSE;
   return index_archive(files, error);
 }
 
 SourceFiles *
-source_files_open_archive(const char *path, guint64 max_size, GError **error)
+source_files_open_archive(const char *path, const SourceOptions *options, GError **error)
 {
   g_autoptr(SourceFiles) files = files_new(path, 0, error);
 
   if (files == NULL)
     return NULL;
-  if (!open_archive(files, max_size, error)) {
+  if (!open_archive(files, options, error)) {
     g_prefix_error(error, "%s: ", path);
     return NULL;
   }

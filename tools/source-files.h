@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The files of a source: a directory, or a tar archive that is indexed once and read in place.
- * Private to the sources. Stands on blob, scratch, tar-reader, util.
+ * Private to the sources. Stands on blob, decompress, scratch, tar-reader, util.
  */
 #pragma once
 
-#include "blob.h"
+#include "source.h"
 
 typedef struct SourceFiles SourceFiles;
 
@@ -13,9 +13,10 @@ typedef struct SourceFiles SourceFiles;
 SourceFiles *source_files_open_directory(const char *path, GError **error);
 
 /* Opens the tar archive @path. What comes out of a pipe (/dev/stdin), and an archive that is
- * compressed as a whole (docker save | gzip), goes into a temporary file first, @max_size bytes of
- * it at most (0: any). */
-SourceFiles *source_files_open_archive(const char *path, guint64 max_size, GError **error);
+ * compressed as a whole (docker save | gzip), goes into a temporary file first, the options'
+ * max_size bytes of it at most (0: any). */
+SourceFiles *source_files_open_archive(const char *path, const SourceOptions *options,
+                                       GError **error);
 
 void source_files_free(SourceFiles *files);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SourceFiles, source_files_free)

@@ -116,7 +116,7 @@ open_docker_archive(Source *source, const char *spec, const char *name,
   const char *reference;
   g_autofree char *path = split_path(name, &reference);
 
-  private->files = source_files_open_archive(path, options->max_size, error);
+  private->files = source_files_open_archive(path, options, error);
   return private->files != NULL &&
          source_read_docker_archive(source, private->files, reference, options, error);
 }
@@ -129,7 +129,7 @@ open_oci_archive(Source *source, const char *spec, const char *name, const Sourc
   const char *reference;
   g_autofree char *path = split_path(name, &reference);
 
-  private->files = source_files_open_archive(path, options->max_size, error);
+  private->files = source_files_open_archive(path, options, error);
   return private->files != NULL &&
          source_read_oci(source, private->files, reference, options, error);
 }

@@ -22,6 +22,10 @@ typedef struct {
   const SourcePlatform *platform;
   gboolean check_platform; /* the user named it: an image of another one is refused */
   guint64 max_size;        /* what a compressed archive may decompress to; 0: anything */
+  /* Told, from any thread, how much is through of what has to be copied first, a pipe's or a
+   * compressed archive's; @total 0: it is not known. NULL. */
+  void (*tick)(void *data, guint64 done, guint64 total);
+  void *tick_data;
 } SourceOptions;
 
 typedef struct {

@@ -2,16 +2,22 @@
 #include "config.h"
 
 #include "argument.h"
+#include "child-reads.h"
 #include "command.h"
 #include "image.h"
 #include "json-text.h"
 #include "output.h"
+#include "progress.h"
 #include "store.h"
 #include "util.h"
 #include "verify-tree.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Between two looks at how far Nix has come. */
+#define WAIT_USEC (G_USEC_PER_SEC / 10)
 
 static gboolean option_json;
 
@@ -63,23 +69,79 @@ verify_image(const char *store_path, GPtrArray *problems)
 }
 
 /* Nix reads all of the path: meanwhile we look at our part. */
+typedef struct {
+  const char *store_path;
+  GMutex lock; /* of what follows */
+  GCond ended_cond;
+  gboolean ended;
+  pid_t tid; /* of the thread, which starts Nix */
+} NarCheck;
+
 static gpointer
-nar_thread(gpointer store_path)
+nar_thread(gpointer data)
 {
+  NarCheck *it = data;
   GError *error = NULL;
-  store_verify(store_path, &error);
+
+  g_mutex_lock(&it->lock);
+  it->tid = gettid();
+  g_mutex_unlock(&it->lock);
+  store_verify(it->store_path, &error);
+  g_mutex_lock(&it->lock);
+  it->ended = TRUE;
+  g_cond_signal(&it->ended_cond);
+  g_mutex_unlock(&it->lock);
   return error;
+}
+
+/* Waits a moment. Returns whether Nix is through; else *ret_tid is whose it is. */
+static gboolean
+nar_wait(NarCheck *it, pid_t *ret_tid)
+{
+  gint64 until = g_get_monotonic_time() + WAIT_USEC;
+
+  g_mutex_lock(&it->lock);
+  while (!it->ended && g_cond_wait_until(&it->ended_cond, &it->lock, until))
+    ;
+  gboolean ended = it->ended;
+  *ret_tid = it->tid;
+  g_mutex_unlock(&it->lock);
+  return ended;
+}
+
+/* Shows how far Nix has come, which does not say so. */
+static void
+nar_watch(NarCheck *it)
+{
+  g_autoptr(Progress) progress = NULL;
+  guint64 total = 0;
+  pid_t tid;
+
+  while (!nar_wait(it, &tid)) {
+    if (!progress) {
+      progress = progress_new("verifying");
+      store_query_size(it->store_path, &total, NULL);
+    }
+    guint64 done = child_reads_of_thread(tid);
+    progress_set(progress, total > 0 ? MIN(done, total) : done, total);
+  }
 }
 
 static GPtrArray *
 verify_path(char *store_path)
 {
   GPtrArray *problems = g_ptr_array_new_with_free_func(g_free);
-  GThread *thread = g_thread_new("nar", nar_thread, store_path);
+  NarCheck check = {.store_path = store_path};
+  g_mutex_init(&check.lock);
+  g_cond_init(&check.ended_cond);
+  GThread *thread = g_thread_new("nar", nar_thread, &check);
   /* Of a path that is gone, the store's error says it all. */
   if (access(store_path, F_OK) == 0 || errno != ENOENT)
     verify_image(store_path, problems);
+  nar_watch(&check);
   g_autoptr(GError) error = g_thread_join(thread);
+  g_mutex_clear(&check.lock);
+  g_cond_clear(&check.ended_cond);
   add_problem(problems, &error);
   return problems;
 }

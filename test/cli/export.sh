@@ -154,7 +154,23 @@ check "on a terminal: a bar that moves" test "$(grep -o 'exporting \[' "$T/termi
 is "on a terminal: which is taken away" "$(tail -c 4 "$T/terminal")" "$(printf '\r\033[K')"
 check "on a terminal, --quiet" on_terminal "$to_terminal --quiet"
 is "on a terminal, --quiet: nothing is shown" "$(cat "$T/terminal")" ""
-rm large.tar
+check "verify on a terminal: it succeeds" on_terminal "$NIXSTORE verify $LARGE"
+check "verify on a terminal: a bar" \
+  test "$(grep -oE 'verifying \[[#.]*\] +[0-9]+%' "$T/terminal" | sort -u | wc -l)" -ge 1
+like "verify on a terminal: which is taken away" "$(tail -n 1 "$T/terminal")" ": ok"
+# Converted again: the archive is decompressed, its layer applied, the tree added.
+gzip -1 large.tar
+check "convert on a terminal: it succeeds" on_terminal "$NIXSTORE convert oci-archive:large.tar.gz --name x"
+for what in 'reading the archive' 'applying layers' 'adding to the Nix store'; do
+  check "convert on a terminal: $what, a bar that moves" \
+    test "$(grep -oE "$what \[[#.]*\] +[0-9]+%" "$T/terminal" | sort -u | wc -l)" -gt 1
+done
+is "convert on a terminal: the last is taken away" "$(tail -n 1 "$T/terminal" | grep -c $'\r\033\[K/nix/store')" 1
+check "out of a pipe" on_terminal "cat large.tar.gz | $NIXSTORE convert oci-archive:/dev/stdin --name x"
+check "out of a pipe: at least what came" grep -qE 'reading the archive [0-9]' "$T/terminal"
+check "convert on a terminal, --quiet" on_terminal "$NIXSTORE convert --quiet oci-archive:large.tar.gz --name x"
+is "convert on a terminal, --quiet: nothing is shown" "$(grep -c '\[' "$T/terminal")" 0
+rm large.tar.gz
 nix-store --delete "$LARGE" >/dev/null 2>&1
 
 # Fidelity: stock Podman's overlay driver lists the exported image (one layer, nothing copied) as the
