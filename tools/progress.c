@@ -31,6 +31,12 @@ progress_new(const char *label)
   return progress;
 }
 
+gboolean
+progress_is_shown(const Progress *progress)
+{
+  return progress->shown;
+}
+
 static int
 terminal_width(void)
 {

@@ -113,15 +113,13 @@ nar_wait(NarCheck *it, pid_t *ret_tid)
 static void
 nar_watch(NarCheck *it)
 {
-  g_autoptr(Progress) progress = NULL;
+  g_autoptr(Progress) progress = progress_new("verifying");
   guint64 total = 0;
   pid_t tid;
 
-  while (!nar_wait(it, &tid)) {
-    if (!progress) {
-      progress = progress_new("verifying");
+  while (progress_is_shown(progress) && !nar_wait(it, &tid)) {
+    if (total == 0)
       store_query_size(it->store_path, &total, NULL);
-    }
     guint64 done = child_reads_of_thread(tid);
     progress_set(progress, total > 0 ? MIN(done, total) : done, total);
   }
