@@ -80,6 +80,10 @@ for way in $WAYS; do
   upper=$OUT
   is "$way: built: it is on a path of its own" "$(store_path "localhost/built/$name:1")" "$upper"
   is "$way: built: with the config of its own" "$(sha256sum <"$upper/config.json" | cut -d ' ' -f 1)" "$built"
+  # Stock skopeo knows the storage of the one.
+  [ $way != mountprogram ] || is "$way: built: the same out of Podman's storage" \
+    "$("$NIXSTORE" convert -q --name "${upper#/nix/store/*-}" \
+      "containers-storage:[overlay@$T/p/mp/root+$RUNROOTS/mp:overlay.mount_program=$NIXSTORE_MOUNT]$built")" "$upper"
   is "$way: built: in one layer" "$("podman_$way" image inspect -f '{{len .RootFS.Layers}}' "localhost/built/$name:1")" 1
   "podman_$way" image prune -f >/dev/null
   is "$way: built: it runs" \
