@@ -307,16 +307,18 @@ fuseserver_start(const FuseserverImage *image, const char *socket_path, GError *
     util_error_errno(error, "start " FUSESERVER_PROGRAM);
     return -1;
   }
-  int mount_fd = handover_receive(ours);
+  autofd int mount_fd = handover_receive(ours);
   /* What we wait for is gone into the background, or dead. */
-  while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+  int status = -1;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR)
     ;
-  if (mount_fd < 0) {
-    g_autofree char *text = fuseserver_read_message(reader);
-    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "%s",
-               *text ? text : FUSESERVER_PROGRAM " gave no mount");
-  }
-  return mount_fd;
+  /* A mount whose server could not go on is as good as none. */
+  if (mount_fd >= 0 && status == 0)
+    return util_steal_fd(&mount_fd);
+  g_autofree char *text = fuseserver_read_message(reader);
+  util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "%s",
+             *text ? text : FUSESERVER_PROGRAM " gave no mount");
+  return -1;
 }
 
 int

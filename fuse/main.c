@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "handover.h"
 #include "mountapi.h"
@@ -27,6 +29,15 @@ typedef struct {
   int pass_fd, threads;
   gboolean foreground, passthrough, try_passthrough, version;
 } Options;
+
+/* The first mount, on its way to where it belongs. */
+typedef struct {
+  Options *options; /* whose pass_fd is closed with the rest */
+  int mount_fd;
+  int caller; /* the process that was called, which waits for our word; -1: it is this one */
+} Delivery;
+/* An error that is told to it. */
+#define MAIN_MAX_MESSAGE 4096
 
 static void
 options_clear(Options *options)
@@ -151,19 +162,6 @@ main_open_server(const Options *options, Server *server, Data **ret_data, Index 
          main_map_ids(options, &server->ids, error);
 }
 
-/* Puts the mount where it belongs. */
-static gboolean
-main_deliver(const Options *options, int mount_fd, GError **error)
-{
-  if (!options->target)
-    return handover_send(options->pass_fd, mount_fd) ||
-           util_error_errno(error, "hand over the mount");
-  autofd int target = open(options->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  if (target < 0)
-    return util_error_errno(error, "open the directory %s", options->target);
-  return mountapi_attach(mount_fd, target, error);
-}
-
 /* Opens the channel and returns its first mount. */
 static int
 main_connect(Channel *channel, const ChannelWishes *wishes, GError **error)
@@ -197,23 +195,23 @@ main_connect_passing(Channel *channel, ChannelWishes wishes, const Data *data, G
   return -1;
 }
 
-static gboolean
-main_mount(const Options *options, Channel *channel, Server *server, GError **error)
+static int
+main_mount(const Options *options, Channel *channel, const Server *server,
+           Passthrough **ret_passthrough, GError **error)
 {
   const ChannelWishes wishes = {.acls = index_has_xattrs(server->index)};
   autofd int mount_fd = -1;
 
   if (options->passthrough) {
     mount_fd = main_connect_passing(channel, wishes, server->data, NULL);
-    if (mount_fd >= 0 && !(server->passthrough = passthrough_new(channel, error)))
-      return FALSE;
+    if (mount_fd >= 0 && !(*ret_passthrough = passthrough_new(channel, error)))
+      return -1;
   }
   if (mount_fd < 0)
     mount_fd = main_connect(channel, &wishes, error);
-  if (mount_fd < 0)
-    return FALSE;
-  channel_set_readahead(mount_fd, MAIN_READAHEAD);
-  return main_deliver(options, mount_fd, error);
+  if (mount_fd >= 0)
+    channel_set_readahead(mount_fd, MAIN_READAHEAD);
+  return util_steal_fd(&mount_fd);
 }
 
 static gboolean
@@ -229,16 +227,89 @@ main_try_passthrough(Options *options, GError **error)
   return mount_fd >= 0;
 }
 
-/* Goes on in the background; the caller's process ends. */
 static gboolean
-main_detach(GError **error)
+main_hand_over(const Options *options, int mount_fd, GError **error)
 {
-  pid_t child = fork();
+  if (!options->target)
+    return handover_send(options->pass_fd, mount_fd) ||
+           util_error_errno(error, "hand over the mount");
+  autofd int target = open(options->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (target < 0)
+    return util_error_errno(error, "open the directory %s", options->target);
+  return mountapi_attach(mount_fd, target, error);
+}
 
+static void
+main_forget(gpointer data)
+{
+  Delivery *delivery = data;
+
+  util_close_fd(&delivery->mount_fd);
+  util_close_fd(&delivery->options->pass_fd);
+  util_close_fd(&delivery->caller);
+}
+
+/* Ends as the keeper, the process @child, says over @keeper that it went. */
+static void
+main_wait_for_keeper(pid_t child, int keeper)
+{
+  char message[MAIN_MAX_MESSAGE + 1];
+  gssize size;
+
+  do
+    size = recv(keeper, message, sizeof message - 1, 0);
+  while (size < 0 && errno == EINTR);
+  if (size > 0 && message[0] == '\0')
+    _exit(0);
+  message[MAX(size, 0)] = '\0';
+  g_printerr("nixstore-fuse: %s\n", size > 0 ? message : "the server's keeper died at its start");
+  /* Whoever tries again has its place. */
+  waitpid(child, NULL, 0);
+  _exit(1);
+}
+
+/* Tells the process that was called, if it is not us and still waits, that all went well (NULL) or
+ * what did not. */
+static void
+main_tell_caller(Delivery *delivery, const char *message)
+{
+  gsize size = message ? MIN(strlen(message), MAIN_MAX_MESSAGE) : 1;
+
+  if (delivery->caller >= 0)
+    send(delivery->caller, message ? message : "", size, MSG_NOSIGNAL);
+  util_close_fd(&delivery->caller);
+}
+
+static gboolean
+main_deliver(gpointer data, GError **error)
+{
+  Delivery *delivery = data;
+
+  if (!main_hand_over(delivery->options, delivery->mount_fd, error))
+    return FALSE;
+  main_tell_caller(delivery, NULL);
+  main_forget(delivery);
+  return TRUE;
+}
+
+/* Goes on in the background; the process that was called ends when it is told how it went. */
+static gboolean
+main_detach(Delivery *delivery, GError **error)
+{
+  int pair[2];
+
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    return util_error_errno(error, "make a pair of sockets");
+  autofd int keeper = pair[0], caller = pair[1];
+  pid_t child = fork();
   if (child < 0)
     return util_error_errno(error, "go into the background");
-  if (child > 0)
-    _exit(0);
+  if (child > 0) {
+    util_close_fd(&caller);
+    main_forget(delivery);
+    main_wait_for_keeper(child, keeper);
+  }
+  delivery->caller = util_steal_fd(&caller);
   setsid();
   if (chdir("/") < 0)
     return util_error_errno(error, "change to /");
@@ -260,13 +331,36 @@ main_count_threads(const Options *options)
 }
 
 static gboolean
+main_serve(Delivery *delivery, const Channel *channel, Server *server, Share *share, GError **error)
+{
+  const Options *options = delivery->options;
+  const Supervision supervision = {.channel = channel,
+                                   .server = server,
+                                   .share = share,
+                                   .target = options->target,
+                                   .threads = main_count_threads(options),
+                                   .deliver = main_deliver,
+                                   .forget = main_forget,
+                                   .delivery = delivery};
+
+  if (!options->foreground && !main_detach(delivery, error)) {
+    share_abandon(share);
+    return FALSE;
+  }
+  return supervise_run(&supervision, error);
+}
+
+static gboolean
 main_run(Options *options, GError **error)
 {
   g_autoptr(Index) index = NULL;
   g_autoptr(Data) data = NULL;
+  g_autoptr(Passthrough) passthrough = NULL;
+  g_autoptr(GError) local = NULL;
   Server server = {0};
   Channel channel = CHANNEL_INIT;
   Share share = SHARE_INIT;
+  Delivery delivery = {.options = options, .caller = -1};
 
   if (!main_open_server(options, &server, &data, &index, error))
     return FALSE;
@@ -277,18 +371,18 @@ main_run(Options *options, GError **error)
     g_autofree char *given = g_steal_pointer(&options->target);
     options->target = g_canonicalize_filename(given, NULL);
   }
-  if (!main_mount(options, &channel, &server, error)) {
+  delivery.mount_fd = main_mount(options, &channel, &server, &passthrough, error);
+  if (delivery.mount_fd < 0) {
     share_abandon(&share);
     return FALSE;
   }
-  util_close_fd(&options->pass_fd);
-  if (!options->foreground && !main_detach(error))
-    return FALSE;
-  const Supervision supervision = {&channel, &server, &share, options->target,
-                                   main_count_threads(options)};
-  gboolean ok = supervise_run(&supervision, error);
-  passthrough_free(server.passthrough);
-  return ok;
+  server.passthrough = passthrough;
+  if (main_serve(&delivery, &channel, &server, &share, &local))
+    return TRUE;
+  main_tell_caller(&delivery, local->message);
+  main_forget(&delivery);
+  g_propagate_error(error, g_steal_pointer(&local));
+  return FALSE;
 }
 
 int

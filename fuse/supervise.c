@@ -52,6 +52,7 @@ supervisor_serve(Supervisor *supervisor)
   sigprocmask(SIG_SETMASK, &none, NULL);
   util_close_fd(&supervisor->signals);
   share_forget(what->share);
+  what->forget(what->delivery);
   if (!what->channel->can_resend && !supervisor_open_clones(what, supervisor->clones, &error)) {
     /* Unmounted in this very moment. */
     return 0;
@@ -156,14 +157,14 @@ supervisor_loop(Supervisor *supervisor, GError **error)
   }
 }
 
-gboolean
-supervise_run(const Supervision *supervision, GError **error)
+/* All that may fail, before anybody has the mount. */
+static gboolean
+supervisor_begin(Supervisor *supervisor, GError **error)
 {
-  g_autofree int *clones = g_new(int, supervision->threads);
-  Supervisor supervisor = {.what = supervision, .clones = clones, .signals = -1};
+  const Supervision *what = supervisor->what;
   sigset_t signals;
 
-  if (supervision->channel->can_resend && !supervisor_open_clones(supervision, clones, error))
+  if (what->channel->can_resend && !supervisor_open_clones(what, supervisor->clones, error))
     return FALSE;
   sigemptyset(&signals);
   sigaddset(&signals, SIGCHLD);
@@ -171,13 +172,27 @@ supervise_run(const Supervision *supervision, GError **error)
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGHUP);
   sigprocmask(SIG_BLOCK, &signals, NULL);
-  supervisor.signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (supervisor.signals < 0)
+  supervisor->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (supervisor->signals < 0)
     return util_error_errno(error, "wait for signals");
   /* Not what somebody means who kills "nixstore-fuse" by name. */
   prctl(PR_SET_NAME, "nixstore-keeper");
-  gboolean ok = supervisor_start(&supervisor, error) && supervisor_loop(&supervisor, error);
-  share_close(supervision->share);
+  return supervisor_start(supervisor, error) && what->deliver(what->delivery, error);
+}
+
+gboolean
+supervise_run(const Supervision *supervision, GError **error)
+{
+  g_autofree int *clones = g_new(int, supervision->threads);
+  Supervisor supervisor = {.what = supervision, .clones = clones, .signals = -1};
+  gboolean ok = FALSE;
+
+  if (supervisor_begin(&supervisor, error)) {
+    ok = supervisor_loop(&supervisor, error);
+    share_close(supervision->share);
+  } else {
+    share_abandon(supervision->share);
+  }
   util_close_fd(&supervisor.signals);
   return ok;
 }

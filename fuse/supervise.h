@@ -19,7 +19,15 @@ typedef struct {
   Share *share;       /* or one that is not open */
   const char *target; /* detached on SIGTERM and SIGINT; NULL: they are ignored */
   guint threads;      /* of a server */
+  /* Hands the first mount over and closes it. Called as soon as there is a server: whoever has the
+   * mount waits for nobody but it. */
+  gboolean (*deliver)(gpointer delivery, GError **error);
+  /* Called in each server's process, which must not hold a mount of its own filesystem: closes what
+   * deliver() needs. */
+  void (*forget)(gpointer delivery);
+  gpointer delivery;
 } Supervision;
 
-/* Serves until the filesystem is unmounted; in the end a server was lost for good when FALSE. */
+/* Serves until the filesystem is unmounted. FALSE when it could not begin, or a server was lost for
+ * good; before the mount is delivered the socket is abandoned, later it is closed. */
 gboolean supervise_run(const Supervision *supervision, GError **error);

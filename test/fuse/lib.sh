@@ -42,6 +42,27 @@ fuse_wait_gone() {
 
 fuse_stop() { unmount_beneath "$T"; fuse_wait_gone || kill -9 $(fuse_processes nixstore-keeper) $(fuse_processes nixstore-fuse); }
 
+# pids_group: makes the control group $PIDS, in which $PIDS/pids.max limits processes; fails where
+# none can be made.
+pids_group() {
+  PIDS=$(findmnt -n -t cgroup -O pids -o TARGET | head -n 1)
+  PIDS=${PIDS:-$(findmnt -n -t cgroup2 -o TARGET | head -n 1)}/nixstore-test-$$
+  tap_on_exit pids_leave
+  mkdir "$PIDS" && [ -e "$PIDS/pids.max" ]
+} 2>/dev/null
+pids_leave() { # a group goes when no process is in it
+  local p
+  for p in $(cat "$PIDS/cgroup.procs"); do echo "$p" >"$(dirname "$PIDS")/cgroup.procs"; done
+  rmdir "$PIDS"
+} 2>/dev/null
+# with_pids MAX COMMAND...: in that group with so many processes at most. The limit stays. (To look for
+# leaks, a sanitizer starts another.)
+with_pids() {
+  local max=$1; shift
+  (export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+    echo max >"$PIDS/pids.max"; echo "$BASHPID" >"$PIDS/cgroup.procs"; echo "$max" >"$PIDS/pids.max"; exec "$@")
+}
+
 # fuse_count TARGET [OPCODE...]: requests so far, of these opcodes or of all but what the kernel
 # sends of its own accord (FORGET, STATFS, BATCH_FORGET).
 fuse_count() {

@@ -133,6 +133,19 @@ is "which is another" "$(servers | wc -l)" 2
 unmount_beneath "$T"
 check "both go" gone
 
+# nixstore-mount, nixstore-fuse, its keeper and the server: no room for one of them.
+if pids_group; then
+  for max in 1 2 3; do
+    mkdir -p "$T/room"
+    check_fails "room for $max: no mount" 1 'Resource temporarily unavailable' with_pids $max \
+      env -C "$HOME_DIR" "$NIXSTORE_MOUNT" --mode=fuse -o "lowerdir=$REF,$(upper room)" "$T/room"
+    check "nothing is left" gone
+  done
+  pids_leave
+else
+  tap_skip "no room for a server" "no control group can limit processes here"
+fi
+
 # systemctl stop kills whatever is in the control group of a service or scope.
 cgroup=$(findmnt -n -t cgroup2 -o TARGET | head -n 1)
 in_group() { local name=$1; shift; (echo "$BASHPID" >"$cgroup/$name/cgroup.procs" && "$@"); }

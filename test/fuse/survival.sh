@@ -37,25 +37,17 @@ fi
 keeper=$(fuse_processes nixstore-keeper)
 
 # A limit of processes that leaves no room for a new server just now.
-pids=$(findmnt -n -t cgroup -O pids -o TARGET | head -n 1)
-pids=${pids:-$(findmnt -n -t cgroup2 -o TARGET | head -n 1)}/nixstore-test-$$
-tap_on_exit leave_pids
-leave_pids() { # a group goes when no process is in it
-  local p
-  for p in $(cat "$pids/cgroup.procs"); do echo "$p" >"$(dirname "$pids")/cgroup.procs"; done
-  rmdir "$pids"
-} 2>/dev/null
-if mkdir "$pids" && [ -e "$pids/pids.max" ] && echo "$keeper" >"$pids/cgroup.procs"; then
-  echo 1 >"$pids/pids.max"
+if pids_group && echo "$keeper" >"$PIDS/cgroup.procs"; then
+  echo 1 >"$PIDS/pids.max"
   kill -9 $(fuse_processes nixstore-fuse)
   timeout 60 stat -f "$T/m" >/dev/null & waiting=$! # never answered from a cache
   sleep 0.5
   is "no room for a server: the keeper stays" "$(fuse_processes nixstore-keeper)" "$keeper"
   is "and has none" "$(fuse_processes nixstore-fuse)" ""
-  echo max >"$pids/pids.max"
+  echo max >"$PIDS/pids.max"
   wait "$waiting"
   is "who asks has waited until there is room" $? 0
-  leave_pids
+  pids_leave
 else
   tap_skip "no room for a server" "no control group can limit processes here"
 fi
@@ -75,6 +67,24 @@ check "what comes later works" diff -r "$T/m" "$T/src"
 umount "$T/m"
 check "all ends with the mount" fuse_wait_gone
 unset NIXSTORE_TEST_DISABLE
+
+# No room for the keeper, or for its server, where a mount is made: nobody gets one without a server.
+if pids_group; then
+  for max in 1 2; do
+    check_fails "room for $max: no mount" 1 'Resource temporarily unavailable' \
+      with_pids $max "$FUSE" --index="$T/src.index" --data="$T/src" --counters="$T/m.count" "$T/m"
+    check "nothing is mounted" sh -c "! findmnt '$T/m'"
+    check "and nothing is left" fuse_wait_gone
+  done
+  check "room for a server of one thread: mount" with_pids 3 \
+    "$FUSE" --index="$T/src.index" --data="$T/src" --counters="$T/m.count" "$T/m"
+  check "it serves" cmp "$T/m/bin/true" "$T/src/bin/true"
+  umount "$T/m"
+  check "all ends with the mount" fuse_wait_gone
+  pids_leave
+else
+  tap_skip "no room at the start" "no control group can limit processes here"
+fi
 
 # The store is gone: errors, no hang.
 check "mount" fuse_mount "$T/src" "$T/m"
