@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ACL_ACCESS "system.posix_acl_access"
@@ -56,34 +57,82 @@ ids_map(const GArray *ranges, guint32 id)
   return id - range->container < range->size ? range->host + (id - range->container) : IDS_UNMAPPED;
 }
 
+GArray *
+ids_parse_own(const char *map)
+{
+  g_autoptr(GArray) ranges = g_array_new(FALSE, FALSE, sizeof(IdRange));
+  IdRange range;
+
+  for (const char *line = map; sscanf(line, "%u %*u %u", &range.container, &range.size) == 2;) {
+    range.host = range.container;
+    g_array_append_val(ranges, range);
+    if (!(line = strchr(line, '\n')))
+      break;
+    line++;
+  }
+  /* All of them, as in the host's own namespace; a map that nobody wrote or that cannot be read
+   * tells nothing. */
+  if (ranges->len == 0 ||
+      (ranges->len == 1 && g_array_index(ranges, IdRange, 0).size == G_MAXUINT32))
+    return NULL;
+  ids_sort(ranges);
+  return g_steal_pointer(&ranges);
+}
+
+static gboolean
+ids_is_acl(const char *name)
+{
+  return strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0;
+}
+
 gboolean
 ids_concern_xattr(const Ids *ids, const char *name)
 {
-  return (ids->uids || ids->gids) &&
-         (strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0 ||
-          strcmp(name, CAPABILITY) == 0);
+  if (ids->uids || ids->gids)
+    return ids_is_acl(name) || strcmp(name, CAPABILITY) == 0;
+  return (ids->own_uids || ids->own_gids) && ids_is_acl(name);
 }
 
-static void
+/* FALSE when the kernel cannot know whom @entry names. */
+static gboolean
+ids_map_acl_entry(const Ids *ids, AclEntry *entry)
+{
+  guint16 tag = GUINT16_FROM_LE(entry->tag);
+  guint32 id = GUINT32_FROM_LE(entry->id);
+
+  if (tag == ACL_TAG_USER)
+    id = ids_map(ids->own_uids, ids_map(ids->uids, id));
+  else if (tag == ACL_TAG_GROUP)
+    id = ids_map(ids->own_gids, ids_map(ids->gids, id));
+  else
+    return TRUE;
+  entry->id = GUINT32_TO_LE(id);
+  return id != IDS_UNMAPPED;
+}
+
+/* One entry for nobody makes the kernel refuse the list, and with it the file, to everybody. A mask
+ * stays where it was the mask of such entries alone: it is what the mode shows for the group, and
+ * limits the group's own entry. */
+static gsize
 ids_map_acl(const Ids *ids, char *value, gsize size)
 {
   guint32 version;
+  gsize end = sizeof version;
 
   if (size < sizeof version || (size - sizeof version) % sizeof(AclEntry) != 0)
-    return;
+    return size;
   memcpy(&version, value, sizeof version);
   if (GUINT32_FROM_LE(version) != ACL_VERSION)
-    return;
+    return size;
   for (gsize at = sizeof version; at < size; at += sizeof(AclEntry)) {
     AclEntry entry;
     memcpy(&entry, value + at, sizeof entry);
-    guint16 tag = GUINT16_FROM_LE(entry.tag);
-    if (tag != ACL_TAG_USER && tag != ACL_TAG_GROUP)
+    if (!ids_map_acl_entry(ids, &entry))
       continue;
-    entry.id = GUINT32_TO_LE(
-        ids_map(tag == ACL_TAG_USER ? ids->uids : ids->gids, GUINT32_FROM_LE(entry.id)));
-    memcpy(value + at, &entry, sizeof entry);
+    memcpy(value + end, &entry, sizeof entry);
+    end += sizeof entry;
   }
+  return end;
 }
 
 static gssize
@@ -118,6 +167,5 @@ ids_map_xattr(const Ids *ids, const char *name, void *value, gsize size)
 {
   if (strcmp(name, CAPABILITY) == 0)
     return ids_map_capability(ids, value, size);
-  ids_map_acl(ids, value, size);
-  return (gssize)size;
+  return (gssize)ids_map_acl(ids, value, size);
 }

@@ -8,16 +8,22 @@
 
 #include "idmap.h"
 
-/* What make_kuid() in the kernel takes for no id at all; stat(2) then shows the overflow id, as it
- * does on an idmapped mount. */
+/* What make_kuid() in the kernel takes for no id at all; of an attribute stat(2) then shows the
+ * overflow id, as it does on an idmapped mount. In an ACL it is an error. */
 #define IDS_UNMAPPED G_MAXUINT32
 
 typedef struct {
   GArray *uids, *gids; /* of IdRange, sorted by ids_sort(); NULL: as they are */
+  /* The ids that there are in the mount's user namespace, by ids_parse_own(); NULL: all. */
+  GArray *own_uids, *own_gids;
 } Ids;
 
 /* Sorts the ranges as ids_map() wants them. NULL is fine. */
 void ids_sort(GArray *ranges);
+
+/* The ids of a user namespace whose uid_map or gid_map is @map, as sorted ranges that lead to
+ * themselves; NULL when it has all. */
+GArray *ids_parse_own(const char *map);
 
 /* @id as @ranges map it. */
 guint32 ids_map(const GArray *ranges, guint32 id);
@@ -29,7 +35,8 @@ gboolean ids_concern_xattr(const Ids *ids, const char *name);
 #define IDS_XATTR_GROWTH 4
 
 /* Maps the ids in @value, the @size bytes of the xattr @name, in place; there is room for
- * IDS_XATTR_GROWTH bytes more. POSIX ACLs: linux/posix_acl_xattr.h. File capabilities
+ * IDS_XATTR_GROWTH bytes more. POSIX ACLs (linux/posix_acl_xattr.h) lose the entries of users and
+ * groups that are not mapped, as nobody can be one of them there. File capabilities
  * (linux/capability.h) of the image's root become such of the root that it is mapped to, as the
  * kernel does for an idmapped mount. Returns the new size or -ENODATA where that root is not
  * mapped. A value of any other form is left alone. */

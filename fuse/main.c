@@ -108,6 +108,14 @@ options_read(Options *options, int argc, char **argv, GError **error)
          options_check(options, argc, argv, error);
 }
 
+static GArray *
+main_read_own_ids(const char *path)
+{
+  g_autofree char *map = NULL;
+
+  return g_file_get_contents(path, &map, NULL, NULL) ? ids_parse_own(map) : NULL;
+}
+
 static gboolean
 main_map_ids(const Options *options, Ids *ids, GError **error)
 {
@@ -117,6 +125,8 @@ main_map_ids(const Options *options, Ids *ids, GError **error)
     return FALSE;
   ids_sort(ids->uids);
   ids_sort(ids->gids);
+  ids->own_uids = main_read_own_ids("/proc/self/uid_map");
+  ids->own_gids = main_read_own_ids("/proc/self/gid_map");
   return TRUE;
 }
 

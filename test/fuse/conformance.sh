@@ -90,6 +90,27 @@ else
   tap_skip "in a user namespace" "there are none for us"
 fi
 
+# An ACL that names ids of nobody, by the mapping and by the namespace: user 1000, group 2000.
+cat >"$T/acl" <<'END'
+import os, struct, sys
+value = os.getxattr(sys.argv[1], "system.posix_acl_access")
+print(*("%x:%o:%d" % e for e in struct.iter_unpack("<HHi", value[4:])), open(sys.argv[1]).read(), end="")
+END
+acl() { "$FUSE" --index="$T/src.index" --data="$T/src" "$@" "$T/u" && python3 "$T/acl" "$T/u/acl" && umount "$T/u"; }
+is "an ACL with a user who is not mapped" "$(acl --uidmapping=0:100000:1000 --gidmapping=0:200000:65536 2>&1)" \
+  "1:6:-1 4:4:-1 8:6:202000 10:6:-1 20:0:-1 shared"
+is "with nobody who is mapped" "$(acl --uidmapping=0:100000:1000 --gidmapping=0:200000:1000 2>&1)" \
+  "1:6:-1 4:4:-1 10:6:-1 20:0:-1 shared"
+if unshare --user --map-root-user --mount true 2>/dev/null; then
+  export -f acl; export FUSE
+  for map in "" "--uidmapping=0:0:1:1000:1:1 --gidmapping=0:0:1"; do
+    is "with nobody who is in the user namespace${map:+, mapped}" \
+      "$(unshare --user --map-root-user --mount bash -c "acl $map" 2>&1)" "1:6:-1 4:4:-1 10:6:-1 20:0:-1 shared"
+  done
+else
+  tap_skip "in a user namespace" "there are none for us"
+fi
+
 umount "$T/m"
 check "the server ends with its mount" fuse_wait_gone
 tap_done

@@ -65,16 +65,17 @@ test_acl(void)
                            8,    0,    6,    0,    50,   0, 0, 0, 0x10, 0,    6,    0,
                            0xff, 0xff, 0xff, 0xff, 0x20, 0, 0, 0, 0xff, 0xff, 0xff, 0xff};
   guint8 value[sizeof before], after[sizeof before];
+  const gsize shorter = sizeof before - 8;
 
+  /* Of whom nobody is there is no entry: the kernel would refuse them all. */
   memcpy(value, before, sizeof before);
-  memcpy(after, before, sizeof before);
+  memcpy(after, before, 20);
   memcpy(after + 16, (guint8[]){7, 0, 0, 0}, 4);
-  memcpy(after + 24, (guint8[]){0xff, 0xff, 0xff, 0xff}, 4);
-  memcpy(after + 40, (guint8[]){0x72, 0x0d, 3, 0}, 4);
+  memcpy(after + 20, before + 28, shorter - 20);
+  memcpy(after + 32, (guint8[]){0x72, 0x0d, 3, 0}, 4);
   g_assert_true(ids_concern_xattr(&ids, "system.posix_acl_access"));
-  g_assert_cmpint(ids_map_xattr(&ids, "system.posix_acl_access", value, sizeof value), ==,
-                  sizeof value);
-  g_assert_cmpmem(value, sizeof value, after, sizeof after);
+  g_assert_cmpint(ids_map_xattr(&ids, "system.posix_acl_access", value, sizeof value), ==, shorter);
+  g_assert_cmpmem(value, shorter, after, shorter);
 
   /* Anything else is left alone: cut off, another version. */
   memcpy(value, before, sizeof before);
@@ -86,6 +87,41 @@ test_acl(void)
   g_assert_cmpmem(value, sizeof value, after, sizeof after);
   g_array_unref(ids.uids);
   g_array_unref(ids.gids);
+}
+
+/* Nobody but owner, group and others is left: the mask stays. */
+static void
+test_acl_of_nobody(void)
+{
+  Ids ids = {.own_uids = ids_parse_own("         0     100000       1000\n")};
+  /* user::rw-, user:1000:r--, user:5000:r--, group::r--, mask::r--, other::--- */
+  guint8 value[] = {2, 0,    0,    0,    1,    0,    6,    0,    0xff, 0xff, 0xff, 0xff, 2,
+                    0, 4,    0,    0xe8, 3,    0,    0,    2,    0,    4,    0,    0x88, 0x13,
+                    0, 0,    4,    0,    4,    0,    0xff, 0xff, 0xff, 0xff, 0x10, 0,    4,
+                    0, 0xff, 0xff, 0xff, 0xff, 0x20, 0,    0,    0,    0xff, 0xff, 0xff, 0xff};
+  const guint8 after[] = {2,    0,    0,    0,    1,    0,    6,    0,    0xff, 0xff, 0xff, 0xff,
+                          4,    0,    4,    0,    0xff, 0xff, 0xff, 0xff, 0x10, 0,    4,    0,
+                          0xff, 0xff, 0xff, 0xff, 0x20, 0,    0,    0,    0xff, 0xff, 0xff, 0xff};
+
+  g_assert_true(ids_concern_xattr(&ids, "system.posix_acl_default"));
+  g_assert_false(ids_concern_xattr(&ids, "security.capability"));
+  gssize size = ids_map_xattr(&ids, "system.posix_acl_default", value, sizeof value);
+  g_assert_cmpmem(value, size, after, sizeof after);
+  g_array_unref(ids.own_uids);
+}
+
+static void
+test_own(void)
+{
+  g_autoptr(GArray) own = ids_parse_own("  1 100000 65536\n  0 1000 1\n70000 9 1\n");
+
+  g_assert_cmpuint(ids_map(own, 0), ==, 0);
+  g_assert_cmpuint(ids_map(own, 65536), ==, 65536);
+  g_assert_cmpuint(ids_map(own, 65537), ==, IDS_UNMAPPED);
+  g_assert_cmpuint(ids_map(own, 70000), ==, 70000);
+  g_assert_cmpuint(ids_map(own, IDS_UNMAPPED), ==, IDS_UNMAPPED);
+  g_assert_null(ids_parse_own("         0          0 4294967295\n"));
+  g_assert_null(ids_parse_own(""));
 }
 
 static void
@@ -138,6 +174,8 @@ main(int argc, char **argv)
   g_test_add_func("/fuse-ids/ranges", test_ranges);
   g_test_add_func("/fuse-ids/many-ranges", test_many_ranges);
   g_test_add_func("/fuse-ids/acl", test_acl);
+  g_test_add_func("/fuse-ids/acl-of-nobody", test_acl_of_nobody);
+  g_test_add_func("/fuse-ids/own", test_own);
   g_test_add_func("/fuse-ids/capability", test_capability);
   return g_test_run();
 }
