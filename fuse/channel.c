@@ -3,6 +3,7 @@
 
 #include "channel.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -174,6 +175,14 @@ channel_close(Channel *channel)
 {
   util_close_fd(&channel->device);
   *channel = (Channel)CHANNEL_INIT;
+}
+
+gboolean
+channel_has_ended(const Channel *channel)
+{
+  struct pollfd device = {.fd = channel->device, .events = 0};
+
+  return poll(&device, 1, 0) == 1 && (device.revents & POLLERR);
 }
 
 int

@@ -51,6 +51,9 @@ void channel_unregister(const Channel *channel, int id);
 /* Gives the connection up: mounts of it are dead. */
 void channel_close(Channel *channel);
 
+/* Whether the last mount is gone. */
+gboolean channel_has_ended(const Channel *channel);
+
 /* Another descriptor through which requests can be taken; -1 with errno. What was taken through it
  * and is unanswered when its last holder closes it ends with ECONNABORTED. */
 int channel_clone(const Channel *channel);

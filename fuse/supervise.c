@@ -17,14 +17,17 @@
  * everything with EIO: a truncated index kills whoever reads it, and nobody is to wait for ever. */
 #define SUPERVISE_MAX_CRASHES 3
 #define SUPERVISE_CRASH_WINDOW (10 * G_USEC_PER_SEC)
-/* How often a server is tried again where there is no room for a process. */
+/* How often a server is tried again where there is no room for a process or its descriptors. */
 #define SUPERVISE_RETRY (G_USEC_PER_SEC / 5)
+/* Exit status of a server that had no room for its descriptors. */
+#define SUPERVISE_NO_ROOM 75
 
 typedef struct {
   const Supervision *what;
-  int *clones; /* what->threads of them; -1 where the server opens its own */
-  int signals; /* signalfd(2) */
-  pid_t child;
+  int *clones;     /* what->threads of them; -1 where the server opens its own */
+  int signals;     /* signalfd(2) */
+  pid_t child;     /* 0: there is none */
+  gint64 start_at; /* when one is to be started, where there is none (monotonic time) */
   gint64 crashes[SUPERVISE_MAX_CRASHES]; /* when, the latest last */
 } Supervisor;
 
@@ -53,10 +56,8 @@ supervisor_serve(Supervisor *supervisor)
   util_close_fd(&supervisor->signals);
   share_forget(what->share);
   what->forget(what->delivery);
-  if (!what->channel->can_resend && !supervisor_open_clones(what, supervisor->clones, &error)) {
-    /* Unmounted in this very moment. */
-    return 0;
-  }
+  if (!what->channel->can_resend && !supervisor_open_clones(what, supervisor->clones, &error))
+    return SUPERVISE_NO_ROOM;
   if (serve_run(what->server, what->channel, supervisor->clones, what->threads, &error))
     return 0;
   g_printerr("nixstore-fuse: %s\n", error->message);
@@ -77,12 +78,27 @@ supervisor_start(Supervisor *supervisor, GError **error)
 }
 
 /* Whoever has the filesystem mounted has nobody else: where the limit of processes or memory leaves
- * no room (EAGAIN, ENOMEM), they wait with us until there is. */
-static void
+ * no room (EAGAIN, ENOMEM), they wait with us until there is. We answer the socket meanwhile, as
+ * who asks there has all others of this user wait. Returns FALSE when the filesystem has ended. */
+static gboolean
 supervisor_start_again(Supervisor *supervisor)
 {
-  while (!supervisor_start(supervisor, NULL))
-    g_usleep(SUPERVISE_RETRY);
+  if (channel_has_ended(supervisor->what->channel))
+    return FALSE;
+  if (!supervisor_start(supervisor, NULL))
+    supervisor->start_at = g_get_monotonic_time() + SUPERVISE_RETRY;
+  return TRUE;
+}
+
+/* Milliseconds until there is something to do without being told; -1: never. */
+static int
+supervisor_timeout(const Supervisor *supervisor)
+{
+  gint64 left = supervisor->start_at - g_get_monotonic_time();
+
+  if (supervisor->child)
+    return -1;
+  return left > 0 ? (int)(left / 1000) + 1 : 0;
 }
 
 /* Killed from outside is what we are here for; anything else is the server's own doing. */
@@ -111,15 +127,18 @@ supervisor_reap(Supervisor *supervisor)
 {
   int status;
 
-  if (waitpid(supervisor->child, &status, WNOHANG) != supervisor->child)
+  if (!supervisor->child || waitpid(supervisor->child, &status, WNOHANG) != supervisor->child)
     return TRUE;
+  supervisor->child = 0;
+  supervisor->start_at = g_get_monotonic_time();
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
     return FALSE;
-  if (supervisor_is_crash(status))
+  if (WIFEXITED(status) && WEXITSTATUS(status) == SUPERVISE_NO_ROOM)
+    supervisor->start_at += SUPERVISE_RETRY;
+  else if (supervisor_is_crash(status))
     supervisor_note_crash(supervisor);
   if (supervisor->what->channel->can_resend)
     channel_resend(supervisor->what->channel);
-  supervisor_start_again(supervisor);
   return TRUE;
 }
 
@@ -148,9 +167,11 @@ supervisor_loop(Supervisor *supervisor, GError **error)
         {.fd = supervisor->signals, .events = POLLIN},
         {.fd = what->share->listener, .events = POLLIN},
     };
-    if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+    if (poll(fds, G_N_ELEMENTS(fds), supervisor_timeout(supervisor)) < 0 && errno != EINTR)
       return util_error_errno(error, "wait for signals");
     if (fds[0].revents && !supervisor_take_signal(supervisor))
+      return TRUE;
+    if (supervisor_timeout(supervisor) == 0 && !supervisor_start_again(supervisor))
       return TRUE;
     if (fds[1].revents)
       share_answer(what->share, what->channel);

@@ -141,6 +141,22 @@ if pids_group; then
       env -C "$HOME_DIR" "$NIXSTORE_MOUNT" --mode=fuse -o "lowerdir=$REF,$(upper room)" "$T/room"
     check "nothing is left" gone
   done
+  check "room for all: mount" with_pids max \
+    env -C "$HOME_DIR" "$NIXSTORE_MOUNT" --mode=fuse -o "lowerdir=$REF,$(upper room)" "$T/room"
+  echo 1 >"$PIDS/pids.max"
+  kill -9 $(servers)
+  is "where there is no room for a new server, the keeper still gives mounts" "$(python3 - /run/nixstore/* <<'END'
+import socket, sys, time
+for path in sys.argv[1:]:
+    time.sleep(0.5)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.settimeout(2)
+        s.connect(path)
+        print(len(socket.recv_fds(s, 1, 1)[1]))
+END
+)" 1
+  umount "$T/room"
+  check "and goes with the last" gone
   pids_leave
 else
   tap_skip "no room for a server" "no control group can limit processes here"

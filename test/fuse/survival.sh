@@ -64,7 +64,25 @@ result=$(storm 15); tap_diag "$(sort <<<"$result" | uniq -c | sort -rn | head -n
 is "nobody hangs" "$(grep -c stuck <<<"$result")" 0
 is "no byte is wrong" "$(grep -c wrong <<<"$result")" 0
 check "what comes later works" diff -r "$T/m" "$T/src"
-umount "$T/m"
+# There a server opens clones of its own.
+keeper=$(fuse_processes nixstore-keeper)
+few=$(prlimit --pid "$keeper" --nofile --noheadings --raw -o SOFT)
+if prlimit --pid "$keeper" --nofile=4: 2>"$T/err"; then
+  kill -9 $(fuse_processes nixstore-fuse)
+  timeout 60 stat -f "$T/m" >/dev/null & waiting=$!
+  sleep 2
+  is "no room for descriptors: the keeper stays" "$(fuse_processes nixstore-keeper)" "$keeper"
+  prlimit --pid "$keeper" --nofile="$few:"
+  wait "$waiting"
+  is "who asks has waited until there is room" $? 0
+  check "what comes later works" diff -r "$T/m" "$T/src"
+  prlimit --pid "$keeper" --nofile=4:
+  kill -9 $(fuse_processes nixstore-fuse)
+  kill -TERM "$keeper" # unmounts, and asks nobody
+else
+  tap_skip "no room for descriptors" "$(cat "$T/err")"
+  umount "$T/m"
+fi
 check "all ends with the mount" fuse_wait_gone
 unset NIXSTORE_TEST_DISABLE
 
