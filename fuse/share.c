@@ -35,6 +35,7 @@ share_bind(Share *share, GError **error)
     return util_error_errno(error, "listen at the socket %s", share->name);
   share->device = st.st_dev;
   share->inode = st.st_ino;
+  share->made = st.st_mtim;
   return TRUE;
 }
 
@@ -82,14 +83,21 @@ share_remove(const Share *share)
   struct stat st;
 
   if (fstatat(share->directory, share->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-      st.st_dev == share->device && st.st_ino == share->inode)
+      st.st_dev == share->device && st.st_ino == share->inode &&
+      st.st_mtim.tv_sec == share->made.tv_sec && st.st_mtim.tv_nsec == share->made.tv_nsec)
     unlinkat(share->directory, share->name, 0);
+}
+
+void
+share_retire(Share *share)
+{
+  util_close_fd(&share->listener);
 }
 
 void
 share_close(Share *share)
 {
-  if (share->listener < 0)
+  if (share->directory < 0)
     return;
   /* First of all: who holds the lock may be waiting for our answer. */
   util_close_fd(&share->listener);

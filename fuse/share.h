@@ -18,10 +18,11 @@
 
 typedef struct {
   int directory; /* the socket's; -1: not shared */
-  int listener;  /* -1: not shared */
+  int listener;  /* -1: not shared, or not any more */
   char *name;    /* in the directory */
   dev_t device;  /* of the socket's inode, so that only our own is removed */
   ino_t inode;
+  struct timespec made; /* the number of an inode may come again */
 } Share;
 #define SHARE_INIT                                                                                 \
   {                                                                                                \
@@ -36,6 +37,10 @@ void share_answer(const Share *share, const Channel *channel);
 
 /* Stops listening; in a process that is not the one to clean up. */
 void share_forget(Share *share);
+
+/* Gives no further mounts: whoever asks starts another server, whose socket replaces ours. Takes no
+ * lock; share_close() is still to be called. */
+void share_retire(Share *share);
 
 /* Stops listening and removes the socket, if it is still ours. Takes the lock. */
 void share_close(Share *share);

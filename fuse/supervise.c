@@ -17,6 +17,9 @@
  * everything with EIO: a truncated index kills whoever reads it, and nobody is to wait for ever. */
 #define SUPERVISE_MAX_CRASHES 3
 #define SUPERVISE_CRASH_WINDOW (10 * G_USEC_PER_SEC)
+/* Until a server is started that replaces one which died of itself: what it died of, as a disk that
+ * could not be read, may pass. */
+#define SUPERVISE_CRASH_DELAY G_USEC_PER_SEC
 /* How often a server is tried again where there is no room for a process or its descriptors. */
 #define SUPERVISE_RETRY (G_USEC_PER_SEC / 5)
 /* Exit status of a server that had no room for its descriptors. */
@@ -115,10 +118,15 @@ supervisor_note_crash(Supervisor *supervisor)
   gint64 now = g_get_monotonic_time();
   gint64 *crashes = supervisor->crashes;
 
-  if (crashes[0] != 0 && now - crashes[0] < SUPERVISE_CRASH_WINDOW)
-    supervisor->what->server->is_broken = TRUE;
   memmove(crashes, crashes + 1, (SUPERVISE_MAX_CRASHES - 1) * sizeof *crashes);
   crashes[SUPERVISE_MAX_CRASHES - 1] = now;
+  if (crashes[0] != 0 && now - crashes[0] < SUPERVISE_CRASH_WINDOW) {
+    supervisor->what->server->is_broken = TRUE;
+    /* Who comes now gets a server that tries again. */
+    share_retire(supervisor->what->share);
+  } else {
+    supervisor->start_at = now + SUPERVISE_CRASH_DELAY;
+  }
 }
 
 /* Returns FALSE when the filesystem has ended. */

@@ -133,6 +133,22 @@ is "which is another" "$(servers | wc -l)" 2
 unmount_beneath "$T"
 check "both go" gone
 
+# A server that died three times of itself answers with errors, and is nobody else's.
+check "mount" fuse "$T/broken" -o "lowerdir=$REF,$(upper broken)"
+for i in 1 2 3; do
+  old=$(servers)
+  kill -SEGV "$old"
+  for ((n = 0; n < 50; n++)); do new=$(servers); [ -z "$new" ] || [ "$new" = "$old" ] || break; sleep 0.1; done
+done
+check_fails "one that dies again and again gives up" 1 'Input/output error' cat "$T/broken/dir/sub/deep"
+check "who mounts now" fuse "$T/next" -o "lowerdir=$REF,$(upper next)"
+is "gets another" "$(servers | wc -l) $(cat "$T/next/dir/sub/deep")" "2 deep"
+umount "$T/broken"
+sleep 0.5
+is "whose socket stays when the first goes" "$(servers | wc -l) $(find /run/nixstore -type s | wc -l)" "1 1"
+umount "$T/next"
+check "both go" gone
+
 # nixstore-mount, nixstore-fuse, its keeper and the server: no room for one of them.
 if pids_group; then
   for max in 1 2 3; do

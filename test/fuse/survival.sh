@@ -121,6 +121,20 @@ check "all ends with the mount" fuse_wait_gone
 # An index that was cut off kills whoever reads it.
 rm "$T/src.index"
 check "mount" fuse_mount "$T/src" "$T/m"
+cp "$T/src.index" "$T/whole.index"
+truncate -s 4096 "$T/src.index"
+timeout 20 find "$T/m" -type f >"$T/found" 2>"$T/err" & finding=$!
+sleep 0.5
+cat "$T/whole.index" >"$T/src.index"
+wait "$finding"
+found="$? $(wc -l <"$T/found") $(cat "$T/err")"
+if [ "$can_resend" = 1 ]; then
+  is "an index that cannot be read for a moment is waited for" "$found" "0 $(find "$T/src" -type f | wc -l) "
+else
+  tap_skip "an index that cannot be read for a moment is waited for" "this kernel cannot send requests again (6.9)"
+fi
+umount "$T/m"
+check "mount" fuse_mount "$T/src" "$T/m"
 truncate -s 4096 "$T/src.index"
 sh -c "timeout 20 find '$T/m' -type f" >/dev/null 2>"$T/err"; rc=$?
 [ $rc -ne 124 ] && grep -q 'Input/output' "$T/err" && tap_ok "a truncated index is an error, not a hang" ||
