@@ -151,7 +151,6 @@ func (d *Driver) DiffSize(id string, idMappings *idtools.IDMappings, parent stri
 // ApplyDiff unpacks a layer. Above its own parent that needs no mount, so the
 // overlay driver does it, whatever lies below.
 func (d *Driver) ApplyDiff(id, parent string, options graphdriver.ApplyDiffOpts) (int64, error) {
-	d.pulls.start()
 	if _, how := d.comparison(id, parent); how == compareTrees {
 		return d.naive.ApplyDiff(id, parent, options)
 	}

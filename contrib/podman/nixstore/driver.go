@@ -158,6 +158,15 @@ func (d *Driver) isOwn(diff string) bool {
 	return strings.HasPrefix(diff, d.home+string(os.PathSeparator))
 }
 
+// Create makes a layer of an image, which is where a pull is noticed: what
+// comes next need not be an ApplyDiff (of an image in zstd:chunked only the
+// files that are not there yet are fetched, into a directory that the embedded
+// driver then moves). The layers of containers come by CreateReadWrite.
+func (d *Driver) Create(id, parent string, opts *graphdriver.CreateOpts) error {
+	d.pulls.start()
+	return d.Driver.Create(id, parent, opts)
+}
+
 // Get mounts a layer, or takes another hold of its mount, and returns where.
 func (d *Driver) Get(id string, options graphdriver.MountOpts) (_ string, retErr error) {
 	l, err := d.layer(id)

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,6 +198,82 @@ func TestFailingMount(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, driverName, "*", "*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left over: %q %v", left, err)
+	}
+}
+
+// What follows pulls is started when a layer of an image is made, whatever
+// fills it then, and not for a container's; and again if it has died.
+func TestPuller(t *testing.T) {
+	dir, bin := t.TempDir(), t.TempDir()
+	program, log := filepath.Join(bin, "nixstore-mount"), filepath.Join(dir, "log")
+	for name, script := range map[string]string{
+		program:                        "#!/bin/sh\n",
+		filepath.Join(bin, "nixstore"): "#!/bin/sh\necho $$ >>" + log + "\ncat\n",
+	} {
+		if err := os.WriteFile(name, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func(rest time.Duration) { pullerRest = rest }(pullerRest)
+	pullerRest = 0
+	driver, err := graphdriver.GetDriver(driverName, graphdriver.Options{
+		Root: dir, RunRoot: filepath.Join(dir, "run"),
+		DriverOptions: []string{"nixstore.mount_program=" + program, "nixstore.convert=pull"},
+	})
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = driver.Cleanup() }()
+	started := func(want int) []string {
+		t.Helper()
+		var pids []string
+		for i := 0; i < 100; i++ {
+			text, _ := os.ReadFile(log)
+			if pids = strings.Fields(string(text)); len(pids) >= want && i > 5 {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if len(pids) != want {
+			t.Fatalf("started %d times, not %d", len(pids), want)
+		}
+		return pids
+	}
+	if err := driver.CreateReadWrite("container", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	started(0)
+	for _, id := range []string{"one", "two"} {
+		if err := driver.Create(id, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid, err := strconv.Atoi(started(1)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	pulls := driver.(*Driver).pulls
+	for i := 0; i < 100; i++ {
+		pulls.mutex.Lock()
+		gone := pulls.alive == nil
+		pulls.mutex.Unlock()
+		if gone {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := driver.Create("three", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	started(2)
+	pulls.alive.Close()
+	for _, id := range []string{"container", "one", "two", "three"} {
+		if err := driver.Remove(id); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

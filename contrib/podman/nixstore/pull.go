@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -29,10 +30,15 @@ type puller struct {
 	runroot string
 	options *options
 	// alive is the end of a pipe that nobody else has: that it is closed tells
-	// nixstore that this process is over.
-	alive *os.File
-	mutex sync.Mutex // layers are unpacked at the same time
+	// nixstore that this process is over. nil where nixstore is not there.
+	alive   *os.File
+	started time.Time  // when it last was
+	mutex   sync.Mutex // layers are made at the same time
 }
+
+// pullerRest is how long nixstore is not started again after it was: where it
+// cannot do its work it is not to be tried for each layer of an image.
+var pullerRest = 10 * time.Second
 
 // command is that of nixstore, for the storage that this driver is of.
 func (p *puller) command() *exec.Cmd {
@@ -102,9 +108,10 @@ func mentionsConvert(path string) bool {
 func (p *puller) start() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if p.alive != nil || !p.isWanted() {
+	if p.alive != nil || time.Since(p.started) < pullerRest || !p.isWanted() {
 		return
 	}
+	p.started = time.Now()
 	if err := p.run(); err != nil {
 		logrus.Warnf("nixstore: what is pulled stays as it is: %v", err)
 	}
@@ -127,6 +134,20 @@ func (p *puller) run() error {
 		return err
 	}
 	p.alive = writer
-	go cmd.Wait() // leaves no zombie in a process that goes on
+	go p.wait(cmd)
 	return nil
+}
+
+// wait waits for the end of nixstore, which leaves no zombie in a process that
+// goes on. One that has failed, or was killed, is to be replaced; one that ends
+// well before this process does was told by its own settings that it is not
+// wanted.
+func (p *puller) wait(cmd *exec.Cmd) {
+	if cmd.Wait() == nil {
+		return
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.alive.Close()
+	p.alive = nil
 }
