@@ -54,7 +54,7 @@ func TestParseOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view := filepath.Join(run, "stores", strings.ReplaceAll(store[1:], "/", "-"))
+	view := filepath.Join(run, "stores", strings.ReplaceAll(store, "/", "%2F"))
 	want := []string{
 		"overlay.mountopt=nodev,metacopy=on", "overlay.imagestore=" + view, "overlay.ignore_chown_errors=true",
 	}
@@ -76,6 +76,36 @@ func TestParseOptions(t *testing.T) {
 		if _, err := parseOptions([]string{bad}, run); err == nil {
 			t.Errorf("option %q is accepted", bad)
 		}
+	}
+}
+
+// No two stores share a view, whatever they are called, and a view that leads
+// elsewhere is not used.
+func TestImageStores(t *testing.T) {
+	run := t.TempDir()
+	var o options
+	list, err := o.addImageStores("/srv/img/a,/srv/img-a,/srv/img%2Fa", run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	views := strings.Split(list, ",")
+	for i, store := range []string{"/srv/img/a", "/srv/img-a", "/srv/img%2Fa"} {
+		if link, err := os.Readlink(filepath.Join(views[i], "overlay")); err != nil || link != store+"/nixstore" {
+			t.Errorf("the view of %s links to %q: %v", store, link, err)
+		}
+	}
+	if again, err := o.addImageStores("/srv/img/a", run); err != nil || again != views[0] {
+		t.Errorf("a second time: %q, %v", again, err)
+	}
+	link := filepath.Join(views[0], "overlay")
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/elsewhere", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.addImageStores("/srv/img/a", run); err == nil {
+		t.Error("a view that leads elsewhere is used")
 	}
 }
 

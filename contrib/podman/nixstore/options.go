@@ -7,6 +7,7 @@ package nixstore
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,19 +91,33 @@ func (o *options) addImageStores(list, runhome string) (string, error) {
 			return "", fmt.Errorf("nixstore: image store %q: the path is not absolute", store)
 		}
 		store = filepath.Clean(store)
-		view := filepath.Join(runhome, "stores", strings.ReplaceAll(store[1:], "/", "-"))
+		view := filepath.Join(runhome, "stores", url.PathEscape(store))
 		if err := os.MkdirAll(view, 0o700); err != nil {
 			return "", err
 		}
-		link := filepath.Join(view, "overlay")
-		err := os.Symlink(filepath.Join(store, driverName), link)
-		if err != nil && !os.IsExist(err) {
+		if err := linkTo(filepath.Join(store, driverName), filepath.Join(view, "overlay")); err != nil {
 			return "", err
 		}
 		o.imageStores = append(o.imageStores, store)
 		shown = append(shown, view)
 	}
 	return strings.Join(shown, ","), nil
+}
+
+// linkTo makes a symlink, or finds it made.
+func linkTo(target, link string) error {
+	err := os.Symlink(target, link)
+	if !os.IsExist(err) {
+		return err
+	}
+	found, err := os.Readlink(link)
+	if err != nil {
+		return err
+	}
+	if found != target {
+		return fmt.Errorf("nixstore: image store: %s leads to %s, not to %s", link, found, target)
+	}
+	return nil
 }
 
 // effective gives the mount options of one Get: the caller's, otherwise those
