@@ -168,8 +168,9 @@ serve_worker_answer(Worker *worker, const void *request, gsize size)
     /* We remember nothing, and no answer is wanted. */
     return;
   case FUSE_INTERRUPT:
-    /* No request takes longer than the store's file system does. Never sent again. */
-    worker_refuse(worker, in->unique, ENOSYS);
+    /* No request takes longer than the store's file system does. An answer of ENOSYS would not keep
+     * the kernel from asking again: it heeds that only through the clone which took the interrupted
+     * request, whose thread is busy with that. */
     return;
   }
   if (worker->server->is_broken) {
