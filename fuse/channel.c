@@ -23,6 +23,9 @@
  * themselves, so that one overlay may stand on it (FILESYSTEM_MAX_STACK_DEPTH is 2). */
 #define CHANNEL_STACK_DEPTH 1
 
+/* S_IFDIR, in octal as the mount option wants it. */
+#define CHANNEL_ROOT_MODE "40000"
+
 gboolean
 channel_open(Channel *channel, GError **error)
 {
@@ -33,11 +36,11 @@ channel_open(Channel *channel, GError **error)
 }
 
 static gboolean
-channel_set_number(int fs, const char *key, const char *format, unsigned number, GError **error)
+channel_set_number(int fs, const char *key, unsigned number, GError **error)
 {
   char text[16];
 
-  snprintf(text, sizeof text, strcmp(format, "%o") == 0 ? "%o" : "%u", number);
+  snprintf(text, sizeof text, "%u", number);
   return mountapi_set_string(fs, key, text, error);
 }
 
@@ -54,10 +57,10 @@ channel_mount(const Channel *channel, GError **error)
   if (!mountapi_set_flag(fs, "ro", error) ||
       !mountapi_set_string(fs, "source", "nixstore-fuse", error) ||
       !mountapi_set_string(fs, "subtype", "nixstore-fuse", error) ||
-      !channel_set_number(fs, "fd", "%u", (unsigned)channel->device, error) ||
-      !channel_set_number(fs, "rootmode", "%o", S_IFDIR, error) ||
-      !channel_set_number(fs, "user_id", "%u", geteuid(), error) ||
-      !channel_set_number(fs, "group_id", "%u", getegid(), error) ||
+      !channel_set_number(fs, "fd", (unsigned)channel->device, error) ||
+      !mountapi_set_string(fs, "rootmode", CHANNEL_ROOT_MODE, error) ||
+      !channel_set_number(fs, "user_id", geteuid(), error) ||
+      !channel_set_number(fs, "group_id", getegid(), error) ||
       !mountapi_set_flag(fs, "default_permissions", error) ||
       !mountapi_set_flag(fs, "allow_other", error))
     return -1;
