@@ -32,14 +32,20 @@ erofs_mount_source(const char *source, GError **error)
   return mountapi_create(fs, MOUNT_ATTR_RDONLY, error);
 }
 
-/* EROFS is for root alone, and not for that of a user namespace: another mode may do. */
-static void
-erofs_explain_denial(ErofsSource *source, GError **error)
+/* Prefixes the error of erofs_mount_source() with @what. EROFS is for root alone, and not for that
+ * of a user namespace: another mode may do. */
+static int
+erofs_explain(ErofsSource *source, const char *what, GError **error)
 {
-  source->is_denied = TRUE;
-  g_clear_error(error);
-  util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-             "mode erofs needs to be root, and not only in a user namespace");
+  if (errno == EPERM) {
+    source->is_denied = TRUE;
+    g_clear_error(error);
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+               "mode erofs needs to be root, and not only in a user namespace");
+  } else {
+    g_prefix_error(error, "mount the index from %s: ", what);
+  }
+  return -1;
 }
 
 static int
@@ -53,19 +59,13 @@ erofs_open_index(void *data, GError **error)
     snprintf(name, sizeof name, "/proc/self/fd/%d", source->index_fd);
     fd = erofs_mount_source(name, error);
     source->file_failed = fd < 0;
-    if (fd < 0 && errno == EPERM)
-      erofs_explain_denial(source, error);
-    else if (fd < 0)
-      g_prefix_error(error, "mount the index from its file: ");
-    return fd;
+    return fd < 0 ? erofs_explain(source, "its file", error) : fd;
   }
   autofd int device = loop_attach(source->index_fd, name, error);
   if (device < 0)
     return -1;
   fd = erofs_mount_source(name, error);
-  if (fd < 0)
-    g_prefix_error(error, "mount the index from %s: ", name);
-  return fd;
+  return fd < 0 ? erofs_explain(source, name, error) : fd;
 }
 
 int

@@ -12,5 +12,5 @@
 
 /* Attaches the regular file @file_fd read-only to a free loop device and returns the device open,
  * its name in @name. The device clears itself at its last close: the mount made from it, or the
- * returned descriptor. UNSUPPORTED where there are no loop devices. */
+ * returned descriptor. UNSUPPORTED where there are no loop devices for us. */
 int loop_attach(int file_fd, char name[LOOP_NAME_SIZE], GError **error);

@@ -74,6 +74,21 @@ if mount_program --mode=erofs -o "lowerdir=$REF,$(upper probe)" "$TARGET" 2>"$T/
 fi
 shows here "$best"
 shows_mapped here "$best"
+# Where the index would need a loop device, and there is none: a container's /dev, with or without the module.
+if [ -e /dev/loop-control ]; then
+  mkdir "$T/dev"
+  mount -t tmpfs -o mode=755 tmpfs "$T/dev"
+  cp -a /dev/null /dev/fuse /dev/loop-control "$T/dev"
+  mount --bind "$T/dev" /dev
+  NIXSTORE_TEST_DISABLE=erofs-file check_fails "a node that is missing is said" 1 "/dev/loop[0-9]+: No such file" \
+    mount_program --mode=erofs -o "lowerdir=$REF,$(upper loopless)" "$TARGET"
+  NIXSTORE_TEST_DISABLE=erofs-file shows loopless fuse
+  for n in $(seq 0 300); do mknod -m 000 "$T/dev/loop$n" c 1 3; done # whatever it is that cannot be attached to
+  NIXSTORE_TEST_DISABLE=erofs-file shows no-loop-device fuse
+  rm "$T/dev/loop-control"
+  NIXSTORE_TEST_DISABLE=erofs-file shows no-loop-control fuse
+  umount /dev
+fi
 if [ $best = fuse ]; then
   is "mode erofs has one line to say" "$(grep -c . "$T/err")" 1
   tap_diag <"$T/err"
