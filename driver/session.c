@@ -68,14 +68,16 @@ session_keep(Session *session, char *text)
 }
 
 /* Fetches a path that the store lacks, if that is wanted, and looks at it again. A path that turns
- * out to be another than the reference says is left to the garbage collector. */
+ * out to be another than the reference says is left to the garbage collector. What is kept of it
+ * here, verdict and index, is to outlive a power failure no more than its files do. */
 static gboolean
 session_fetch_reference(Session *session, const Reference *reference, const char *link,
                         GError **error)
 {
   if (!store_substitute(reference->store_path, link, error))
     return FALSE;
-  if (trust_check_reference(session->cache, reference, error))
+  if (store_flush(reference->store_path, error) &&
+      trust_check_reference(session->cache, reference, error))
     return TRUE;
   store_remove_root(link);
   return FALSE;

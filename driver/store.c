@@ -329,6 +329,15 @@ sync_parent(const char *path)
     fsync(fd);
 }
 
+/* The two links that an indirect root is made of. */
+static void
+sync_root(const char *link)
+{
+  g_autofree char *registered = auto_root_path(link);
+  sync_parent(link);
+  sync_parent(registered);
+}
+
 static gboolean
 flush_file_system(const char *path, GError **error)
 {
@@ -375,9 +384,7 @@ store_add_root(const char *path, const char *link, GError **error)
     g_prefix_error(error, "%s: ", link);
     return FALSE;
   }
-  g_autofree char *registered = auto_root_path(link);
-  sync_parent(link);
-  sync_parent(registered);
+  sync_root(link);
   return TRUE;
 }
 
@@ -399,8 +406,10 @@ store_substitute(const char *path, const char *link, GError **error)
   g_ascii_string_to_unsigned(settings->substitute_timeout, 10, 1, G_MAXINT, &seconds, NULL);
   if (!nix_spawn(arguments, (guint)seconds, &output, &errors, &status, error))
     return FALSE;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    sync_root(link);
     return TRUE;
+  }
   unlink(link);
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
     return util_error(error, NIXSTORE_ERROR_FAILED,

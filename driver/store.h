@@ -59,7 +59,8 @@ gboolean store_has_root(const char *path, const char *link);
 /* Fetches @path, if the store lacks it, from the substituters (binary caches, other stores over
  * ssh) of Nix's own configuration, and makes @link its GC root as store_add_root() does. It may
  * take settings' substitute_timeout. What the path holds is not compared with anything: ask
- * trust_check_reference(). NOT_FOUND when nobody has it. */
+ * trust_check_reference(); nor is it on the disk yet: store_flush(). NOT_FOUND when nobody has it.
+ */
 gboolean store_substitute(const char *path, const char *link, GError **error);
 
 /* Has @path and the store's books on the disk before it returns. Nix itself flushes neither the
