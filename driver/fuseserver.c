@@ -36,11 +36,10 @@ fuseserver_append_ranges(GString *text, const char *name, const GArray *ranges)
 }
 
 static void
-fuseserver_append_file(GString *text, const struct stat *st)
+fuseserver_append_inode(GString *text, const struct stat *st)
 {
-  g_string_append_printf(
-      text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT ".%09ld\n",
-      (guint64)st->st_dev, (guint64)st->st_ino, (gint64)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+  g_string_append_printf(text, "%" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n", (guint64)st->st_dev,
+                         (guint64)st->st_ino);
 }
 
 /* Whether somebody may stop the unit @name by itself. The scope that rootless Podman puts itself in
@@ -93,14 +92,18 @@ fuseserver_key(const FuseserverImage *image, GError **error)
     util_error_errno(error, "look at the index");
     return NULL;
   }
-  fuseserver_append_file(text, &st);
+  fuseserver_append_inode(text, &st);
+  g_string_append_printf(text, "%" G_GINT64_FORMAT ".%09ld\n", (gint64)st.st_mtim.tv_sec,
+                         st.st_mtim.tv_nsec);
+  /* Not their times: that of a driver's home changes with each container, that of the store with
+   * each path. */
   for (char **path = image->data; *path; path++) {
     g_string_append_printf(text, "%s\n", *path);
     if (stat(*path, &st) < 0) {
       util_error_errno(error, "look at the data directory %s", *path);
       return NULL;
     }
-    fuseserver_append_file(text, &st);
+    fuseserver_append_inode(text, &st);
   }
   fuseserver_append_ranges(text, "uids ", image->uids);
   fuseserver_append_ranges(text, "gids ", image->gids);

@@ -78,6 +78,19 @@ is "by a server of its own, which was told so" \
   "$(servers | wc -l) $(for p in $(servers nixstore-keeper); do tr '\0' '\n' <"/proc/$p/cmdline"; done | grep -c '^--passthrough$')" "2 1"
 umount "$T/passing"
 unset NIXSTORE_FUSE_PASSTHROUGH
+# Of an index for the whole stack the data directories are the home and the store, which grow.
+layer
+echo middle >"$LAYER/middle"
+: >"$LAYER/.wh.empty"
+MERGED=$LINK:$REF
+check "mount a stack that needs one index" fuse "$T/merged" -o "lowerdir=$MERGED,$(upper merged)"
+layer
+mkdir /nix/store/.test-more
+check "again, with a further layer and a further path there" fuse "$T/merged2" -o "lowerdir=$MERGED,$(upper merged2)"
+is "one server for both" "$(cat "$T/merged2/middle"; servers | wc -l)" "middle
+2"
+rmdir /nix/store/.test-more
+umount "$T/merged" "$T/merged2"
 is "the last mount keeps it" "$(cat "$T/a/dir/sub/deep")" deep
 umount "$T/a"
 check "then server, keeper and socket go" gone
