@@ -38,7 +38,8 @@ typedef struct {
   GArray *lowers; /* of int, owned */
   GArray *data_layers;
   int upper_fd, work_fd;
-  gboolean understood; /* overlayfs took the layers, so the error tells what is wrong with them */
+  gboolean index_failed; /* no way has to do with that */
+  gboolean understood;   /* overlayfs took the layers, so the error tells what is wrong with them */
 } Assembly;
 
 static void
@@ -164,6 +165,7 @@ assembly_open_index(Assembly *assembly, GError **error)
 {
   autofd int fd = assembly->index->open(assembly->index->data, error);
 
+  assembly->index_failed = fd < 0;
   if (fd < 0)
     return -1;
   if (assembly->userns_fd >= 0 && !assembly->index->is_whole && !assembly->index->is_mapped &&
@@ -182,6 +184,7 @@ assembly_open_alone(Assembly *assembly, GError **error)
 {
   autofd int fd = assembly->index->open(assembly->index->data, error);
 
+  assembly->index_failed = fd < 0;
   if (fd < 0 || !mountapi_set_attributes(fd, assembly->plan->attributes, error))
     return -1;
   return util_steal_fd(&fd);
@@ -350,7 +353,7 @@ assembly_try_ways(Assembly *assembly, const char **ret_way, GError **error)
       refused = (int)assembly_ways[i].way;
     assembly->understood = assembly->understood || !unsupported;
     assembly_keep_error(assembly, &is_telling, &kept, local);
-    if (!unsupported)
+    if (!unsupported || assembly->index_failed)
       break;
   }
   if (!kept)

@@ -10,7 +10,8 @@
 
 /* How a plan's index comes to be mounted. */
 typedef struct {
-  /* Opens a detached mount of the index; may be called again for another attempt. */
+  /* Opens a detached mount of the index; may be called again for another attempt, but not after it
+   * failed: then that is all. */
   int (*open)(void *data, GError **error);
   void *data;
   /* The mount shows contents and mapped ids by itself: no data layers, no idmapped mount. */

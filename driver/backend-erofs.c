@@ -12,6 +12,7 @@
 #include "assembly.h"
 #include "loop.h"
 #include "mountapi.h"
+#include "settings.h"
 #include "util.h"
 
 typedef struct {
@@ -32,16 +33,16 @@ erofs_mount_source(const char *source, GError **error)
   return mountapi_create(fs, MOUNT_ATTR_RDONLY, error);
 }
 
-/* Prefixes the error of erofs_mount_source() with @what. EROFS is for root alone, and not for that
- * of a user namespace: another mode may do. */
+/* Prefixes the error of erofs_mount_source() with @what. Where it is denied to us, as in a
+ * container without the privilege, another mode may do. */
 static int
 erofs_explain(ErofsSource *source, const char *what, GError **error)
 {
   if (errno == EPERM) {
     source->is_denied = TRUE;
     g_clear_error(error);
-    util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-               "mode erofs needs to be root, and not only in a user namespace");
+    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mount the index from %s: %s", what,
+               g_strerror(EPERM));
   } else {
     g_prefix_error(error, "mount the index from %s: ", what);
   }
@@ -68,6 +69,16 @@ erofs_open_index(void *data, GError **error)
   return fd < 0 ? erofs_explain(source, name, error) : fd;
 }
 
+gboolean
+backend_erofs_check(const MountPlan *plan, GError **error)
+{
+  if (mountapi_is_disabled("erofs"))
+    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "EROFS is disabled");
+  return settings_process_is_root() ||
+         util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+                    "mode erofs needs to be root, and not only in a user namespace");
+}
+
 int
 backend_erofs_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error)
 {
@@ -75,10 +86,6 @@ backend_erofs_create(const MountPlan *plan, int index_fd, const char **ret_way, 
   ErofsSource source = {index_fd, mountapi_is_disabled("erofs-file")};
   const AssemblyIndex index = {.open = erofs_open_index, .data = &source};
 
-  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("erofs")) {
-    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "EROFS is disabled");
-    return -1;
-  }
   /* From a file where that works; else (no EROFS on files before 6.12, none on tmpfs or overlayfs,
    * a limit on stacked filesystems) from a loop device. */
   int fd = assembly_create(plan, &index, ret_way, &local);

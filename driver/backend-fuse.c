@@ -35,6 +35,13 @@ fuse_open_index(void *data, GError **error)
   return fd;
 }
 
+gboolean
+backend_fuse_check(const MountPlan *plan, GError **error)
+{
+  return !mountapi_is_disabled("fuse") ||
+         util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mode fuse is disabled");
+}
+
 int
 backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, GError **error)
 {
@@ -48,10 +55,6 @@ backend_fuse_create(const MountPlan *plan, int index_fd, const char **ret_way, G
   if (!settings)
     return -1;
   source.image.passthrough = strcmp(settings->fuse_passthrough, "true") == 0;
-  if (plan->index != PLAN_INDEX_NONE && mountapi_is_disabled("fuse")) {
-    util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mode fuse is disabled");
-    return -1;
-  }
   /* Before the assembly goes through mount namespaces, in which a server would be caught. */
   if (plan->index != PLAN_INDEX_NONE) {
     first_fd = fuseserver_mount(&source.image, TRUE, error);

@@ -22,8 +22,8 @@ overlaydir_open_index(void *data, GError **error)
   return fd < 0 ? -1 : mountapi_clone(fd, error);
 }
 
-static gboolean
-overlaydir_check(const MountPlan *plan, GError **error)
+gboolean
+backend_overlaydir_check(const MountPlan *plan, GError **error)
 {
   if (mountapi_is_disabled("overlaydir"))
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "mode overlaydir is disabled");
@@ -31,7 +31,7 @@ overlaydir_check(const MountPlan *plan, GError **error)
   if (settings_process_is_root())
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
                       "mode overlaydir is for user namespaces: root has erofs");
-  if (plan->index != PLAN_INDEX_NONE && !plan->overlaydir)
+  if (!plan->overlaydir)
     return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
                       "mode overlaydir needs one image at the bottom of all layers");
   return TRUE;
@@ -40,10 +40,9 @@ overlaydir_check(const MountPlan *plan, GError **error)
 gboolean
 backend_overlaydir_prepare(const MountPlan *plan, int index_fd, gboolean wait, GError **error)
 {
-  return overlaydir_check(plan, error) &&
-         (plan->index == PLAN_INDEX_NONE ||
-          overlaydir_make(plan->overlaydir, plan->overlaydir_aside, index_fd, plan->uids,
-                          plan->gids, wait, error));
+  return plan->index == PLAN_INDEX_NONE ||
+         overlaydir_make(plan->overlaydir, plan->overlaydir_aside, index_fd, plan->uids, plan->gids,
+                         wait, error);
 }
 
 int
@@ -52,8 +51,6 @@ backend_overlaydir_create(const MountPlan *plan, int index_fd, const char **ret_
   const AssemblyIndex index = {
       .open = overlaydir_open_index, .data = (void *)plan, .is_mapped = TRUE};
 
-  if (!overlaydir_check(plan, error))
-    return -1;
   /* Before all the ways are tried in vain. */
   autofd int fd = plan->index == PLAN_INDEX_NONE ? -1 : overlaydir_open(plan->overlaydir, error);
   if (fd < 0 && plan->index != PLAN_INDEX_NONE)

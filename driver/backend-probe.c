@@ -126,6 +126,8 @@ probe_mount(const Backend *backend, const char *upper, const char **ret_way, GEr
       .overlaydir = overlaydir,
       .overlaydir_aside = aside,
   };
+  if (!backend_check(backend, &plan, error))
+    return FALSE;
   if (backend->uses_index) {
     index_fd = cache_open_index(cache, NULL, probe_build, NULL, error);
     if (index_fd < 0)

@@ -9,10 +9,11 @@
 #include "util.h"
 
 static const Backend backend_rows[] = {
-    {"erofs", TRUE, TRUE, backend_erofs_create},
-    {"overlaydir", TRUE, TRUE, backend_overlaydir_create, backend_overlaydir_prepare},
-    {"fuse", TRUE, TRUE, backend_fuse_create},
-    {"bind", FALSE, FALSE, backend_bind_create},
+    {"erofs", TRUE, TRUE, backend_erofs_check, backend_erofs_create},
+    {"overlaydir", TRUE, TRUE, backend_overlaydir_check, backend_overlaydir_create,
+     backend_overlaydir_prepare},
+    {"fuse", TRUE, TRUE, backend_fuse_check, backend_fuse_create},
+    {"bind", FALSE, FALSE, NULL, backend_bind_create},
 };
 
 const Backend *
@@ -35,6 +36,13 @@ backend_find(const char *mode, GError **error)
   g_autofree char *text = util_escape(mode);
   util_error(error, NIXSTORE_ERROR_INVALID, "unknown mode \"%s\" (known: %s)", text, known->str);
   return NULL;
+}
+
+gboolean
+backend_check(const Backend *backend, const MountPlan *plan, GError **error)
+{
+  /* Without an index there is nothing that the modes differ in. */
+  return plan->index == PLAN_INDEX_NONE || !backend->check || backend->check(plan, error);
 }
 
 gboolean

@@ -103,9 +103,7 @@ cache_write_index(int fd, CacheBuild build, gpointer data, GError **error)
   if (!settings_process_is_root())
     unprivileged_trim_tree(tree);
   gsize n_prefixes = prefixes ? g_strv_length((char **)prefixes) : 0;
-  if (!index_write(tree, fd, prefixes, n_prefixes, error))
-    return FALSE;
-  return fsync(fd) == 0 || util_error_errno(error, "write the index to disk");
+  return index_write(tree, fd, prefixes, n_prefixes, error);
 }
 
 /* A file of the cache without a name, or where the filesystem has no such files, called @aside:
@@ -133,6 +131,8 @@ cache_publish(const Cache *cache, int fd, gboolean is_named, const char *aside, 
 {
   char path[32];
 
+  if (fsync(fd) < 0)
+    return util_error_errno(error, "write %s/index/%s to disk", cache->path, aside);
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   if (!is_named && linkat(AT_FDCWD, path, cache->index_fd, aside, AT_SYMLINK_FOLLOW) < 0)
     return util_error_errno(error, "name %s/index/%s", cache->path, aside);

@@ -266,13 +266,15 @@ session_place_overlaydir(const Session *session, MountPlan *plan)
 }
 
 static MountPlan *
-session_plan(const Session *session, const Backend *backend, GError **error)
+session_plan(const Session *session, gboolean use_index, GError **error)
 {
   MountPlan *plan = plan_new(session->options, (PlanFacts *)session->facts->data,
-                             session->facts->len, backend->uses_index, session->target, error);
+                             session->facts->len, use_index, session->target, error);
 
-  if (plan)
-    session_place_overlaydir(session, plan);
+  if (!plan)
+    return NULL;
+  session_place_overlaydir(session, plan);
+  plan->source = mounted_describe(plan, session->stack);
   return plan;
 }
 
@@ -300,83 +302,92 @@ session_note_no_index(const Session *session)
       session_note_index(session_layer(session, i), -1);
 }
 
-/* @prepare: what the mode needs on disk is made now if it is not there. */
+/* What all modes start from: an upper that is as the image has its root, and in *ret_index_fd the
+ * plan's index, if it needs one. */
 static gboolean
-session_carry_out(Session *session, const Backend *backend, gboolean prepare, GError **error)
+session_make_ready(Session *session, const MountPlan *plan, int *ret_index_fd, GError **error)
 {
-  autofd int index_fd = -1;
-  g_autoptr(MountPlan) plan = session_plan(session, backend, error);
-
-  if (!plan)
-    return FALSE;
-  plan->source = mounted_describe(plan, session->stack);
-  gboolean done = FALSE;
-  if (!mounted_clone(plan, session->target_fd, &done, error))
-    return FALSE;
-  if (done)
-    return TRUE;
   gboolean fresh = upper_is_fresh(plan);
+
   if (fresh && !upper_translate_whiteouts(plan, error))
     return FALSE;
-  if (plan->index != PLAN_INDEX_NONE) {
-    index_fd = session_open_index(session, plan, error);
-    if (index_fd < 0)
-      return FALSE;
-    int layer_fd =
-        plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference)->fd : -1;
-    if (fresh && !adopt_root(plan, index_fd, layer_fd, error))
-      return FALSE;
-    if (plan->index == PLAN_INDEX_REFERENCE)
-      session_note_index(session_layer(session, plan->reference), index_fd);
-  } else {
+  if (plan->index == PLAN_INDEX_NONE) {
     session_note_no_index(session);
+    return TRUE;
   }
-  if (prepare && backend->prepare && !backend->prepare(plan, index_fd, TRUE, error))
+  autofd int index_fd = session_open_index(session, plan, error);
+  if (index_fd < 0)
     return FALSE;
-  return backend_mount(backend, plan, index_fd, session->target_fd, error);
+  const StackLayer *layer =
+      plan->index == PLAN_INDEX_REFERENCE ? session_layer(session, plan->reference) : NULL;
+  if (fresh && !adopt_root(plan, index_fd, layer ? layer->fd : -1, error))
+    return FALSE;
+  if (layer)
+    session_note_index(layer, index_fd);
+  *ret_index_fd = util_steal_fd(&index_fd);
+  return TRUE;
 }
 
 static void
-session_prepare_later(Session *session, const Backend *backend)
+session_add_reason(GString *reasons, const Backend *backend, const GError *error)
 {
-  g_autoptr(MountPlan) plan = session_plan(session, backend, NULL);
-  autofd int index_fd =
-      plan && prepare_is_wanted(backend, plan) ? session_open_index(session, plan, NULL) : -1;
-
-  if (index_fd >= 0)
-    prepare_later(backend, plan, index_fd, session->cache);
+  g_string_append(reasons, reasons->len ? "; " : "");
+  if (!g_str_has_prefix(error->message, "mode "))
+    g_string_append_printf(reasons, "mode %s: ", backend->mode);
+  g_string_append(reasons, error->message);
 }
 
-/* The best of the modes that work here: one that this kernel cannot do is passed over. */
+/* By the best of the modes that work here: what this kernel cannot do is passed over. Where none
+ * does, one of those that were tried is what somebody can do something about. */
 static gboolean
-session_carry_out_auto(Session *session, GError **error)
+session_mount_best(Session *session, const MountPlan *plan, int index_fd, GError **error)
 {
   gsize count;
-  const Backend *rows = backend_list(&count);
-  const Backend *better = NULL;
-  g_autoptr(GError) first = NULL;
+  const Backend *rows = backend_list(&count), *better = NULL;
+  g_autoptr(GString) tried = g_string_new(NULL);
+  g_autoptr(GString) refused = g_string_new(NULL);
 
   for (gsize i = 0; i < count; i++) {
     g_autoptr(GError) local = NULL;
     if (!rows[i].is_faithful)
       continue;
-    if (session_carry_out(session, &rows[i], FALSE, &local)) {
-      if (better)
-        session_prepare_later(session, better);
+    gboolean is_for_us = backend_check(&rows[i], plan, &local);
+    if (is_for_us && backend_mount(&rows[i], plan, index_fd, session->target_fd, &local)) {
+      if (better && prepare_is_wanted(better, plan))
+        prepare_later(better, plan, index_fd, session->cache);
       return TRUE;
     }
+    if (plan->index == PLAN_INDEX_NONE || /* no mode makes a difference to that */
+        !g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED)) {
+      g_propagate_error(error, g_steal_pointer(&local));
+      return FALSE;
+    }
+    session_add_reason(is_for_us ? tried : refused, &rows[i], local);
     if (rows[i].prepare)
       better = &rows[i];
-    gboolean unsupported = g_error_matches(local, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED);
-    if (!first || !unsupported) {
-      g_clear_error(&first);
-      first = g_steal_pointer(&local);
-    }
-    if (!unsupported)
-      break;
   }
-  g_propagate_error(error, g_steal_pointer(&first));
-  return FALSE;
+  return util_error(error, NIXSTORE_ERROR_UNSUPPORTED, "%s", (tried->len ? tried : refused)->str);
+}
+
+/* @backend NULL: mode auto. */
+static gboolean
+session_carry_out(Session *session, const Backend *backend, GError **error)
+{
+  autofd int index_fd = -1;
+  gboolean done = FALSE;
+  g_autoptr(MountPlan) plan = session_plan(session, !backend || backend->uses_index, error);
+
+  if (!plan || !mounted_clone(plan, session->target_fd, &done, error))
+    return FALSE;
+  if (done)
+    return TRUE;
+  if ((backend && !backend_check(backend, plan, error)) ||
+      !session_make_ready(session, plan, &index_fd, error))
+    return FALSE;
+  if (!backend)
+    return session_mount_best(session, plan, index_fd, error);
+  return (!backend->prepare || backend->prepare(plan, index_fd, TRUE, error)) &&
+         backend_mount(backend, plan, index_fd, session->target_fd, error);
 }
 
 /* Each layer is open up to three times, and to merge one each level of its directories: more
@@ -432,6 +443,5 @@ session_mount(const char *option_string, const char *mode, const char *target, G
                       "mounting needs root, or a user namespace as of `podman unshare'");
   if (!session_open(&session, option_string, target, error))
     return FALSE;
-  return backend ? session_carry_out(&session, backend, TRUE, error)
-                 : session_carry_out_auto(&session, error);
+  return session_carry_out(&session, backend, error);
 }

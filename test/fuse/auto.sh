@@ -100,6 +100,54 @@ if [ $best = fuse ]; then
   tap_done
 fi
 
+# What a start asks of the kernel: nothing in vain, and nothing twice.
+traced() { (cd "$HOME_DIR" && exec strace -qq -o "$T/trace" -e trace=fsopen,openat,fsync,fdatasync "$@"); }
+calls() { grep -cE "$1" "$T/trace"; }
+if traced true 2>/dev/null; then
+  mkdir "$T/memory"
+  mount -t tmpfs -o mode=755 tmpfs "$T/memory"
+  if [ -e /dev/loop-control ]; then
+    NIXSTORE_CACHE=$T/memory/cache check "a cache in memory" \
+      traced "$NIXSTORE_MOUNT" --mode=auto -o "lowerdir=$REF,$(upper memory)" "$TARGET"
+    is "EROFS is tried once on the file, and once on a loop device" "$(calls 'fsopen\("erofs"')" 2
+    unmount_target
+  fi
+  umount "$T/memory"
+  # Of layers that may change there is an index without a name.
+  layer
+  mkdir "$HOME_DIR/$ID/work/work"
+  : >"$LAYER/.wh.empty"
+  NIXSTORE_TEST_DISABLE=erofs check "a container's layers, in the mode that comes last" \
+    traced "$NIXSTORE_MOUNT" --mode=auto -o "lowerdir=$LINK:$REF" "$TARGET"
+  is "they are merged once" "$(ls "$TARGET" | grep -c empty) $(calls 'openat\(.*O_TMPFILE')" "0 1"
+  is "and what goes with the mount is not flushed" "$(calls '^f(data)?sync')" 0
+  unmount_target
+else
+  tap_skip "what a start asks of the kernel" "strace traces nothing here"
+fi
+check "the servers go" sockets_gone
+
+# In a user namespace what lacks is named, and not what there is for root alone.
+if unshare --user --map-root-user --mount true 2>/dev/null; then
+  inside() { # COMMAND...: as in rootless Podman
+    (cd "$HOME_DIR" && env -u NIXSTORE_CACHE XDG_RUNTIME_DIR="$T/runtime" XDG_CACHE_HOME="$T/cache-home" \
+      unshare --user --map-root-user --mount "$@")
+  }
+  mkdir -p "$T/runtime"
+  check_fails "without /dev/fuse" 1 '^nixstore-mount: mode overlaydir: .*; mode fuse: .*(/dev/fuse|filesystem)' \
+    inside sh -c "mount --bind /dev/null /dev/fuse && exec '$NIXSTORE_MOUNT' -o 'lowerdir=$REF,$(upper rootless)' '$TARGET'"
+  check_fails "where only modes for others are left" 1 'mode erofs needs to be root.*; mode fuse is disabled' \
+    env NIXSTORE_TEST_DISABLE=fuse,overlaydir sh -c "cd '$HOME_DIR' && exec unshare --user --map-root-user --mount \
+    env -u NIXSTORE_CACHE XDG_CACHE_HOME='$T/cache-home' '$NIXSTORE_MOUNT' -o 'lowerdir=$REF,$(upper rootless)' '$TARGET'"
+  if traced true 2>/dev/null; then
+    check "a start" inside strace -qq -o "$T/trace" -e trace=fsopen "$NIXSTORE_MOUNT" \
+      -o "lowerdir=$REF,$(upper rootless2)" "$TARGET"
+    is "EROFS is not asked for" "$(calls 'fsopen\("erofs"') $(calls 'fsopen\("overlay"')" "0 1"
+  fi
+else
+  tap_skip "in a user namespace" "there are none for us"
+fi
+
 export NIXSTORE_TEST_DISABLE=idmapped-mounts
 check_fails "mode erofs says what is missing" 1 "map the ids of a mount: Operation not supported" \
   mount_program --mode=erofs -o "lowerdir=$REF,$(upper a),$map" "$TARGET"
