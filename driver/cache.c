@@ -268,8 +268,10 @@ cache_build_reference(gpointer data, const char *const **ret_prefixes, GError **
 int
 cache_open_reference_index(Cache *cache, const Reference *reference, GError **error)
 {
-  g_autofree char *text = g_strdup_printf("index %d\n%s\n%s\n", INDEX_FORMAT_VERSION,
-                                          reference->store_path, reference->manifest_digest);
+  /* Sizes and symlinks come from rootfs, which the manifest says nothing of. */
+  g_autofree char *text =
+      g_strdup_printf("index %d\n%s\n%s\n%s\n", INDEX_FORMAT_VERSION, reference->store_path,
+                      reference->manifest_digest, reference->nar_hash);
   int fd = cache_open_index(cache, text, cache_build_reference, (gpointer)reference, error);
 
   if (fd < 0)

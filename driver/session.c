@@ -111,8 +111,8 @@ session_identify_layer(const StackLayer *layer)
   struct stat st;
 
   if (layer->reference)
-    return g_strdup_printf("reference %s %s", layer->reference->store_path,
-                           layer->reference->manifest_digest);
+    return g_strdup_printf("reference %s %s %s", layer->reference->store_path,
+                           layer->reference->manifest_digest, layer->reference->nar_hash);
   if (fstat(layer->fd, &st) < 0)
     memset(&st, 0, sizeof st);
   return g_strdup_printf("layer %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GINT64_FORMAT

@@ -73,7 +73,7 @@ judge_layer(char *line, GHashTable *rooted)
   if (!is_reference && !g_str_has_prefix(line, "layer "))
     return g_strdup("nobody knows what it is for");
   char *path = strchr(line, ' ') + 1;
-  const char *facts = cut_words(path, is_reference ? 1 : 3);
+  const char *facts = cut_words(path, is_reference ? 2 : 3);
   if (!facts)
     return g_strdup("nobody knows what it is for");
   return is_reference ? judge_store_path(path, rooted) : judge_inode(path, facts);
@@ -86,11 +86,17 @@ version_is_current(const char *line)
   return number && g_ascii_strtoull(number, NULL, 10) == INDEX_FORMAT_VERSION;
 }
 
+/* What cache.c adds to a text of an index. */
+static gboolean
+is_of_cache(const char *line)
+{
+  return strcmp(line, "user namespace") == 0;
+}
+
 static char *
 judge_merged_line(char *line, GHashTable *rooted)
 {
-  /* What cache.c adds. */
-  if (strcmp(line, "user namespace") == 0)
+  if (is_of_cache(line))
     return NULL;
   if (g_str_has_prefix(line, "format "))
     return version_is_current(line) ? NULL : g_strdup("it is of another version of nixstore");
@@ -104,8 +110,9 @@ judge_lines(char **lines, guint n, GHashTable *rooted)
 {
   char *why = NULL;
   if (g_str_has_prefix(lines[0], "index ") && n >= 3)
-    return version_is_current(lines[0]) ? judge_store_path(lines[1], rooted)
-                                        : g_strdup("it is of another version of nixstore");
+    return version_is_current(lines[0]) && n - is_of_cache(lines[n - 1]) == 4
+               ? judge_store_path(lines[1], rooted)
+               : g_strdup("it is of another version of nixstore");
   if (strcmp(lines[0], "merged") == 0 && n >= 3) {
     for (guint i = 1; !why && i < n; i++)
       why = judge_merged_line(lines[i], rooted);

@@ -103,6 +103,12 @@ is "whole again" "$(found)" ""
 is "what killed compilations leave" "$(found)" "remnant it was never finished
 remnant it was never finished
 remnant it was never finished"
+# The text of before the NAR hash was in it: nothing opens such an index any more.
+sed 3q "$CACHE/index/$KEY.text" >"$T/text"
+OLD=$(sha256sum "$T/text" | cut -d' ' -f1)
+cp "$T/text" "$CACHE/index/$OLD.text"; cp "$T/index" "$CACHE/index/$OLD.erofs"
+is "an index of a version that had other keys" "$(found | grep -v remnant)" "index it is of another version of nixstore"
+rm "$CACHE/index/$OLD".*
 printf 'index 0\n%s\nx\n' "$STORE_PATH" >"$T/text"
 OLD=$(sha256sum "$T/text" | cut -d' ' -f1)
 cp "$T/text" "$CACHE/index/$OLD.text"; cp "$T/index" "$CACHE/index/$OLD.erofs"

@@ -130,6 +130,31 @@ umount "$TARGET"
 is "one of them gone" "$(cat "$TARGET/x")" x
 umount "$TARGET"
 
+# A path of the same name and manifest with other files, as another host or a later build may have it:
+# their sizes and symlinks are in the index.
+REBUILT=/nix/store/33333333333333333333333333333333-rebuilt
+rebuilt() { # NAME CONTENT [ABOVE]: the path with this, as Nix registers what it has built; shown below ABOVE
+  rm -rf "$REBUILT"
+  cp -r "$STORE_PATH" "$REBUILT"
+  echo "$2" >"$REBUILT/rootfs/etc/shadow"
+  ln -sfn "$2" "$REBUILT/rootfs/dir/link"
+  printf '%s\n\n0\n' "$REBUILT" | nix-store --register-validity --reregister
+  reference "$REBUILT" "$(nix-store -q --hash "$REBUILT")"
+  check "$1" mount_program -o "lowerdir=${3:+$3:}$LINK,$(upper "rebuilt$LAYERS")" "$TARGET"
+  is "$1: symlink and size" "$(readlink "$TARGET/dir/link"; stat -c %s "$TARGET/etc/shadow")" "$2
+$((${#2} + 1))"
+  unmount_target
+  rm -rf "${LAYER%/*}" "$LINK"
+}
+rebuilt "a path" first
+rebuilt "built again, of other content" "second, and longer"
+layer
+: >"$LAYER/.wh.empty"
+ABOVE=$LINK
+rebuilt "below a layer that needs one index" third "$ABOVE"
+rebuilt "and built again" "fourth, and longer" "$ABOVE"
+nix-store --gc --print-roots >/dev/null 2>&1
+
 chmod 777 "$CACHE/index"
 check_fails "a cache that others write to" 1 "not trusted" mount_program -o "$OPTIONS" "$TARGET"
 check "it is not needed for ordinary layers" mount_program -o "lowerdir=$PLAIN,$(upper e)" "$TARGET"
