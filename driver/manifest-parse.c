@@ -14,6 +14,8 @@
 /* The kernel's limits on an xattr's name and value (linux/limits.h). */
 #define XATTR_NAME_LIMIT 255
 #define XATTR_SIZE_LIMIT 65536
+/* Of all names of a file, each with its NUL: what listxattr(2) gives at most. */
+#define XATTR_NAMES_LIMIT 65536
 
 enum {
   KEY_TYPE = 1 << 0,
@@ -37,8 +39,9 @@ typedef struct {
 
 typedef struct {
   Tree *tree;
-  Attributes set; /* the /set in force */
-  GArray *xattrs; /* of TreeXattr: the entry's at hand; name and value owned */
+  Attributes set;    /* the /set in force */
+  GArray *xattrs;    /* of TreeXattr: the line's at hand, as an inode has them; handed over to it */
+  gsize xattr_names; /* bytes of their names */
   /* The path of the entry before and, for each component that is a directory, where in the path
    * it ends and its node: as entries are sorted, the parent of the next one is among them. */
   char path[PATH_MAX];
@@ -49,6 +52,45 @@ typedef struct {
   } stack[PATH_MAX / 2 + 2]; /* the root and every second byte of a path */
   gsize depth;
 } Parser;
+
+static void
+xattr_clear(gpointer data)
+{
+  TreeXattr *xattr = data;
+
+  g_free(xattr->name);
+  g_free(xattr->value);
+}
+
+static void
+start_xattrs(Parser *parser)
+{
+  parser->xattr_names = 0;
+  if (parser->xattrs != NULL) {
+    g_array_set_size(parser->xattrs, 0);
+    return;
+  }
+  parser->xattrs = g_array_new(FALSE, FALSE, sizeof(TreeXattr));
+  g_array_set_clear_func(parser->xattrs, xattr_clear);
+}
+
+static int
+compare_xattrs(gconstpointer a, gconstpointer b)
+{
+  return strcmp(((const TreeXattr *)a)->name, ((const TreeXattr *)b)->name);
+}
+
+/* Sorts those of the line. A name that is given twice shows then. */
+static gboolean
+finish_xattrs(Parser *parser, GError **error)
+{
+  g_array_sort(parser->xattrs, compare_xattrs);
+  for (guint i = 1; i < parser->xattrs->len; i++)
+    if (compare_xattrs(&g_array_index(parser->xattrs, TreeXattr, i - 1),
+                       &g_array_index(parser->xattrs, TreeXattr, i)) == 0)
+      return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr is given twice");
+  return TRUE;
+}
 
 static gboolean
 parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **error)
@@ -71,9 +113,11 @@ parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **er
   decoded[size] = '\0';
   if (g_str_has_prefix(decoded, "trusted.overlay."))
     return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr of overlayfs");
-  for (guint i = 0; i < parser->xattrs->len; i++)
-    if (strcmp(g_array_index(parser->xattrs, TreeXattr, i).name, decoded) == 0)
-      return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr is given twice");
+  parser->xattr_names += (gsize)size + 1;
+  if (parser->xattr_names > XATTR_NAMES_LIMIT)
+    return util_error(error, NIXSTORE_ERROR_INVALID,
+                      "more names of xattrs than the %d bytes that a file may have",
+                      XATTR_NAMES_LIMIT);
   xattr.value = manifest_decode_base64(value, &xattr.size);
   if (xattr.value == NULL || xattr.size > XATTR_SIZE_LIMIT) {
     g_free(xattr.value);
@@ -207,7 +251,7 @@ parse_keywords(Parser *parser, const char *position, const char *end, Attributes
   guint32 seen = 0;
   ManifestToken token;
 
-  g_array_set_size(parser->xattrs, 0);
+  start_xattrs(parser);
   while (next_token(&position, end, &token)) {
     const char *equals = memchr(token.data, '=', token.size);
     ManifestToken key = token, value = {token.data + token.size, 0};
@@ -222,7 +266,7 @@ parse_keywords(Parser *parser, const char *position, const char *end, Attributes
   }
   attributes->keys |= seen;
   *ret_seen = seen;
-  return TRUE;
+  return finish_xattrs(parser, error);
 }
 
 static gboolean
@@ -290,10 +334,8 @@ inode_fill(Parser *parser, TreeInode *inode, const Attributes *attributes)
   inode->mtime_nsec = attributes->mtime_nsec;
   inode->rdev_major = attributes->rdev_major;
   inode->rdev_minor = attributes->rdev_minor;
-  for (guint i = 0; i < parser->xattrs->len; i++) {
-    const TreeXattr *xattr = &g_array_index(parser->xattrs, TreeXattr, i);
-    tree_inode_set_xattr(inode, xattr->name, xattr->value, xattr->size);
-  }
+  if (parser->xattrs->len > 0)
+    inode->xattrs = g_steal_pointer(&parser->xattrs);
 }
 
 /* Whether the keywords of an entry go together. @seen: those on its own line. */
@@ -394,15 +436,6 @@ parse_line(Parser *parser, const char *line, const char *end, GError **error)
   return util_error(error, NIXSTORE_ERROR_INVALID, "an unknown directive");
 }
 
-static void
-xattr_clear(gpointer data)
-{
-  TreeXattr *xattr = data;
-
-  g_free(xattr->name);
-  g_free(xattr->value);
-}
-
 static gboolean
 parse_lines(Parser *parser, const char *data, gsize size, GError **error)
 {
@@ -439,9 +472,7 @@ manifest_parse(const char *data, gsize size, GError **error)
     return NULL;
   }
   parser->tree = tree;
-  parser->xattrs = g_array_new(FALSE, FALSE, sizeof(TreeXattr));
-  g_array_set_clear_func(parser->xattrs, xattr_clear);
   ok = parse_lines(parser, data, size, error);
-  g_array_unref(parser->xattrs);
+  g_clear_pointer(&parser->xattrs, g_array_unref);
   return ok ? g_steal_pointer(&tree) : NULL;
 }

@@ -17,11 +17,11 @@ unprivileged_keeps_xattr(const TreeInode *inode, const char *name)
 static void
 unprivileged_trim_xattrs(TreeInode *inode)
 {
-  for (guint i = inode->xattrs ? inode->xattrs->len : 0; i-- > 0;) {
-    g_autofree char *name = g_strdup(g_array_index(inode->xattrs, TreeXattr, i).name);
-    if (!unprivileged_keeps_xattr(inode, name))
-      tree_inode_set_xattr(inode, name, NULL, 0);
-  }
+  for (guint i = inode->xattrs ? inode->xattrs->len : 0; i-- > 0;)
+    if (!unprivileged_keeps_xattr(inode, g_array_index(inode->xattrs, TreeXattr, i).name))
+      g_array_remove_index(inode->xattrs, i);
+  if (inode->xattrs && inode->xattrs->len == 0)
+    tree_inode_clear_xattrs(inode);
 }
 
 void

@@ -239,6 +239,43 @@ test_large(void)
   g_string_free(text, TRUE);
 }
 
+/* A manifest of @entries files, each with as many xattrs of @name_size bytes as fit into @names
+ * bytes, the last name first. */
+static GString *
+make_xattrs(guint entries, guint name_size, guint names)
+{
+  GString *text = g_string_new(TOP ROOT);
+
+  for (guint i = 0; i < entries; i++) {
+    g_string_append_printf(text, "./f%04u time=0.000000000", i);
+    for (guint n = names / (name_size + 1); n-- > 0;)
+      g_string_append_printf(text, " xattr.u%0*u=AA==", (int)name_size - 1, n);
+    g_string_append_c(text, '\n');
+  }
+  return text;
+}
+
+/* As many names as the kernel lists of a file, and one more. */
+static void
+test_many_xattrs(void)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GString) most = make_xattrs(30, 7, 65536), more = make_xattrs(1, 7, 65544);
+  gint64 start = g_get_monotonic_time();
+  g_autoptr(Tree) tree = manifest_parse(most->str, most->len, &error);
+
+  g_assert_no_error(error);
+  g_test_message("parsed in %" G_GINT64_FORMAT " us", g_get_monotonic_time() - start);
+  g_assert_cmpint(g_get_monotonic_time() - start, <, 3 * G_USEC_PER_SEC);
+  const GArray *xattrs = tree_lookup_path(tree, "f0029")->inode->xattrs;
+  g_assert_cmpuint(xattrs->len, ==, 65536 / 8);
+  g_assert_cmpstr(g_array_index(xattrs, TreeXattr, 0).name, ==, "u000000");
+  g_assert_cmpstr(g_array_index(xattrs, TreeXattr, 8191).name, ==, "u008191");
+  g_assert_null(manifest_parse(more->str, more->len, &error));
+  g_assert_error(error, NIXSTORE_ERROR, NIXSTORE_ERROR_INVALID);
+  g_assert_nonnull(strstr(error->message, "line 4: more names of xattrs than"));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -249,5 +286,6 @@ main(int argc, char **argv)
   g_test_add_func("/manifest/deep", test_deep);
   g_test_add_func("/manifest/mangled", test_mangled);
   g_test_add_func("/manifest/large", test_large);
+  g_test_add_func("/manifest/many-xattrs", test_many_xattrs);
   return g_test_run();
 }
