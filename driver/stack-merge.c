@@ -39,6 +39,7 @@ typedef struct {
 typedef struct {
   char *name;
   struct stat st;
+  const char *hides; /* a whiteout: the name that it takes away */
 } MergeEntry;
 
 static void
@@ -64,7 +65,7 @@ merge_read_directory(int fd, const char *path, GError **error)
     return NULL;
   g_array_set_clear_func(entries, merge_entry_clear);
   for (guint i = 0; i < names->len; i++) {
-    MergeEntry entry;
+    MergeEntry entry = {0};
     if (fstatat(fd, g_ptr_array_index(names, i), &entry.st, AT_SYMLINK_NOFOLLOW) < 0) {
       util_error_errno(error, "look at %s in %s", (char *)g_ptr_array_index(names, i), path);
       return NULL;
@@ -223,7 +224,7 @@ merge_remove_name(Merge *merge, TreeNode *dir, const char *name)
 
 /* What the layer takes away from the directory @dir comes before what it puts there. */
 static void
-merge_apply_whiteouts(Merge *merge, int dir_fd, const GArray *entries, TreeNode *dir)
+merge_apply_whiteouts(Merge *merge, int dir_fd, GArray *entries, TreeNode *dir)
 {
   gboolean opaque = merge_is_opaque(merge, dir_fd);
 
@@ -231,12 +232,15 @@ merge_apply_whiteouts(Merge *merge, int dir_fd, const GArray *entries, TreeNode 
     opaque = strcmp(g_array_index(entries, MergeEntry, i).name, WHITEOUT_OPAQUE) == 0;
   if (opaque)
     tree_remove_children(merge->tree, dir);
-  for (guint i = 0; i < entries->len; i++) {
-    const MergeEntry *entry = &g_array_index(entries, MergeEntry, i);
+  /* From the end on: so tree_remove() is cheap. */
+  for (guint i = entries->len; i-- > 0;) {
+    MergeEntry *entry = &g_array_index(entries, MergeEntry, i);
     if (g_str_has_prefix(entry->name, WHITEOUT_PREFIX))
-      merge_remove_name(merge, dir, entry->name + strlen(WHITEOUT_PREFIX));
+      entry->hides = entry->name + strlen(WHITEOUT_PREFIX);
     else if (merge_is_whiteout(merge, dir_fd, entry))
-      merge_remove_name(merge, dir, entry->name);
+      entry->hides = entry->name;
+    if (entry->hides)
+      merge_remove_name(merge, dir, entry->hides);
   }
 }
 
@@ -247,7 +251,7 @@ static gboolean
 merge_apply_entry(Merge *merge, int dir_fd, const MergeEntry *entry, const char *path,
                   TreeNode *dir, GError **error)
 {
-  if (g_str_has_prefix(entry->name, WHITEOUT_PREFIX) || merge_is_whiteout(merge, dir_fd, entry))
+  if (entry->hides)
     return TRUE;
   g_autofree char *child =
       *path ? g_strconcat(path, "/", entry->name, NULL) : g_strdup(entry->name);
@@ -312,10 +316,8 @@ merge_copy_inode(Merge *merge, const TreeNode *node)
   to->content_layer = merge->number;
   if (S_ISREG(from->mode))
     to->content_path = from->content_path ? g_strdup(from->content_path) : tree_node_path(node);
-  for (guint i = 0; from->xattrs && i < from->xattrs->len; i++) {
-    const TreeXattr *xattr = &g_array_index(from->xattrs, TreeXattr, i);
-    tree_inode_set_xattr(to, xattr->name, xattr->value, xattr->size);
-  }
+  /* The reference's own tree is not changed, and goes first. */
+  to->xattrs = from->xattrs ? g_array_ref(from->xattrs) : NULL;
   g_hash_table_insert(merge->links, (gpointer)from, tree_inode_ref(to));
   return to;
 }

@@ -1,8 +1,13 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The layers of a mount. lgetxattr() is wrapped by the linker, which counts what is asked about
+ * marks of whiteouts.
+ */
 #include "config.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/xattr.h>
 
 #include "stack.h"
 #include "util.h"
@@ -14,6 +19,18 @@
   "\"narHash\":\"sha256:1xfa6r5im7qkxyahlf1qjplx6mxhqyzmqsbzpypfs6hqcyyd3irv\","                   \
   "\"manifestDigest\":\"sha256:"                                                                   \
   "556f6a61bc6b860d8fc46452663bdef0a5f646b08d2dd56d9c14eef4646ee43d\"}"
+
+static guint asked;
+
+ssize_t __real_lgetxattr(const char *path, const char *name, void *value, size_t size);
+ssize_t __wrap_lgetxattr(const char *path, const char *name, void *value, size_t size);
+
+ssize_t
+__wrap_lgetxattr(const char *path, const char *name, void *value, size_t size)
+{
+  asked += g_str_has_suffix(name, ".overlay.whiteout");
+  return __real_lgetxattr(path, name, value, size);
+}
 
 static char *scratch; /* the working directory, a driver's home unless a test says otherwise */
 
@@ -216,16 +233,21 @@ test_merge(void)
   put(ID_B "/diff/dir/gone/x", "x");
   put(ID_B "/diff/dir/kept", "kept");
   put(ID_B "/diff/file", "below");
+  put(ID_B "/diff/dir/gone-too", "");
   make(ID_A "/diff/dir");
   put(ID_A "/diff/dir/.wh.gone", "");
+  put(ID_A "/diff/dir/.wh.gone-too", "");
+  put(ID_A "/diff/dir/.wh.never", "");
+  put(ID_A "/diff/dir/empty", "");
   put(ID_A "/diff/file", "above");
   g_assert_cmpint(rename(ID_B "/diff/.nixstore", ID_B "/not-a-reference"), ==, 0);
 
   g_autoptr(Stack) stack = open_stack("l/LINKA", "l/LINKB", TRUE);
   g_autoptr(Tree) tree = stack_merge(stack, &error);
   g_assert_no_error(error);
-  g_assert_cmpuint(tree_count(tree), ==, 4);
+  g_assert_cmpuint(tree_count(tree), ==, 5);
   g_assert_null(tree_lookup_path(tree, "dir/gone"));
+  g_assert_cmpuint(asked, ==, 2); /* once about each file that is empty and not called .wh. */
   const TreeInode *kept = tree_lookup_path(tree, "dir/kept")->inode;
   g_assert_cmpuint(kept->content_layer, ==, 1);
   g_assert_cmpstr(kept->content_path, ==, "dir/kept");
