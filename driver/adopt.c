@@ -9,7 +9,19 @@
 
 #include "idmap.h"
 #include "index.h"
+#include "overlay.h"
 #include "util.h"
+
+/* Under which name overlayfs shows what the image calls @name, and does not obey it. */
+static char *
+adopt_escape(const char *name)
+{
+  const char *marks = overlay_marks();
+
+  return g_str_has_prefix(name, marks)
+             ? g_strconcat(marks, OVERLAY_ESCAPE, name + strlen(marks), NULL)
+             : g_strdup(name);
+}
 
 static gboolean
 adopt_set_xattrs(const Index *index, const char *path, GError **error)
@@ -26,8 +38,11 @@ adopt_set_xattrs(const Index *index, const char *path, GError **error)
     g_autofree char *value = g_malloc((gsize)MAX(length, 0) + 1);
     if (length < 0 || index_getxattr(index, root, name, value, (gsize)length) != length)
       continue;
-    /* A filesystem without such attributes has none to show. */
-    if (setxattr(path, name, value, (gsize)length, 0) < 0 && errno != EOPNOTSUPP)
+    g_autofree char *escaped = adopt_escape(name);
+    /* A filesystem without such attributes has none to show, nor does one have a name that the
+     * escape makes too long. */
+    if (setxattr(path, escaped, value, (gsize)length, 0) < 0 && errno != EOPNOTSUPP &&
+        errno != ERANGE)
       return util_error_errno(error, "set the attribute %s of %s", name, path);
   }
   return TRUE;

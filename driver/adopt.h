@@ -2,8 +2,8 @@
  *
  * The root directory's owner, mode and xattrs. overlayfs takes those of `/` from the upper, and
  * containers/storage makes a new upper after the raw directory of the layer below, which says
- * nothing of the image for a reference layer (0555 root:root). Stands on idmap, index, plan and
- * util.
+ * nothing of the image for a reference layer (0555 root:root). Stands on idmap, index, overlay,
+ * plan and util.
  */
 #pragma once
 

@@ -39,6 +39,12 @@ static const OverlayParameter overlay_read_only_metacopy[] = {
     {"metacopy", "on"},
 };
 
+const char *
+overlay_marks(void)
+{
+  return settings_process_is_root() ? "trusted.overlay." : "user.overlay.";
+}
+
 static const OverlayParameter *
 overlay_parameters(const Overlay *overlay, gsize *ret_count)
 {

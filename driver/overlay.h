@@ -27,6 +27,12 @@ typedef enum {
   OVERLAY_CLASSIC,       /* mount(2) with one page of options; only in a private mount namespace */
 } OverlayWay;
 
+/* What the names of the xattrs begin with that our overlays obey, in this process's user namespace.
+ * Where one is only to be shown under such a name, OVERLAY_ESCAPE comes after the beginning, which
+ * overlayfs takes away ("Nesting overlayfs mounts"; before 6.7 it hides it). */
+const char *overlay_marks(void);
+#define OVERLAY_ESCAPE "overlay."
+
 /* Creates the overlay and returns a detached mount of it. UNSUPPORTED where the kernel does not
  * know the way, or refuses the combination. */
 int overlay_create(Overlay *overlay, OverlayWay way, GError **error);

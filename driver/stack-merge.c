@@ -15,15 +15,10 @@
 #include <sys/xattr.h>
 
 #include "image.h"
-#include "settings.h"
+#include "overlay.h"
 #include "util.h"
 #include "whiteout.h"
 
-/* overlayfs's marks: the second ones where it is mounted with userxattr, as in a user namespace.
- * The others are then xattrs like any. */
-#define OVERLAY_TRUSTED "trusted.overlay."
-#define OVERLAY_USER "user.overlay."
-#define OVERLAY_ESCAPE "overlay."
 /* The longest list of names and the longest value that the kernel gives (xattr(7)). */
 #define XATTR_MAX 65536
 
@@ -31,7 +26,7 @@ typedef struct {
   Tree *tree;
   const StackLayer *layer;
   guint32 number;      /* the layer's in the stack */
-  const char *marks;   /* OVERLAY_TRUSTED or OVERLAY_USER */
+  const char *marks;   /* overlay_marks(); other names of overlayfs's are xattrs like any */
   GHashTable *links;   /* of the layer: its inode, as text or as pointer, to the tree's */
   char *names, *value; /* buffers of XATTR_MAX */
 } Merge;
@@ -384,7 +379,7 @@ stack_merge(const Stack *stack, GError **error)
   g_autoptr(Tree) tree = tree_new();
   g_autofree char *names = g_malloc(XATTR_MAX);
   g_autofree char *value = g_malloc(XATTR_MAX);
-  const char *marks = settings_process_is_root() ? OVERLAY_TRUSTED : OVERLAY_USER;
+  const char *marks = overlay_marks();
 
   for (guint i = stack->layers->len; i-- > 0;) {
     Merge merge = {tree, stack->layers->pdata[i], i, marks, NULL, names, value};

@@ -2,7 +2,7 @@
  *
  * The layers of one mount, top to bottom: which of them are layers of a containers/storage home,
  * which stand for store paths, and what whiteouts they hold; and their union as one tree. Stands on
- * image, reference, settings, tree and util.
+ * image, overlay, reference, tree and util.
  */
 #pragma once
 

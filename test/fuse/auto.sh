@@ -139,6 +139,18 @@ if unshare --user --map-root-user --mount true 2>/dev/null; then
   check_fails "where only modes for others are left" 1 'mode erofs needs to be root.*; mode fuse is disabled' \
     env NIXSTORE_TEST_DISABLE=fuse,overlaydir sh -c "cd '$HOME_DIR' && exec unshare --user --map-root-user --mount \
     env -u NIXSTORE_CACHE XDG_CACHE_HOME='$T/cache-home' '$NIXSTORE_MOUNT' -o 'lowerdir=$REF,$(upper rootless)' '$TARGET'"
+  # There the marks of overlayfs are user.overlay.*, which an image may have as well as any.
+  cp -r "$T/image/one" "$T/image/marked" && rm "$T/image/marked/config.json"
+  sed -i 's/^\. type=dir mode=0755/& xattr.user.note=aGVsbG8= xattr.user.overlay.opaque=eQ==/' "$T/image/marked/ownership.mtree"
+  image_path marked
+  reference
+  check "an image whose root looks like overlayfs's" inside \
+    "$NIXSTORE_MOUNT" -o "lowerdir=$LINK,$(upper marked)" "$TARGET"
+  is "is not obeyed on the upper, nor on its layer" "$(getfattr -d -m 'user.*(note|opaque)' --absolute-names "$T/upper/marked/diff" "$LAYER" | grep =)" \
+    'user.note="hello"
+user.overlay.overlay.opaque="y"
+user.note="hello"
+user.overlay.overlay.opaque="y"'
   if traced true 2>/dev/null; then
     check "a start" inside strace -qq -o "$T/trace" -e trace=fsopen "$NIXSTORE_MOUNT" \
       -o "lowerdir=$REF,$(upper rootless2)" "$TARGET"

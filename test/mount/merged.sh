@@ -53,6 +53,16 @@ tool"
   unmount_target
 done
 
+# What is only to look like overlayfs's own is so on the upper, too.
+layer
+: >"$LAYER/.wh.empty"
+setfattr -n trusted.overlay.overlay.opaque -v y "$LAYER"
+check "a layer's root with an escaped mark" mount_program -o "lowerdir=$LINK:$REF,$(upper escaped)" "$TARGET"
+is "it stays escaped on the upper" \
+  "$(getfattr -d -m 'trusted.overlay.(overlay.)?opaque' --absolute-names "$T/upper/escaped/diff" | grep =)" \
+  'trusted.overlay.overlay.opaque="y"'
+unmount_target
+
 # Layers of either style above it.
 layer
 echo top >"$LAYER/file"
