@@ -3,6 +3,7 @@
 
 #include "stack.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -247,10 +248,21 @@ stack_open(const char *const *lowers, gboolean has_upper, GError **error)
 gboolean
 stack_layer_is_empty(const StackLayer *layer, gboolean *ret_empty, GError **error)
 {
-  g_autoptr(GPtrArray) names = util_list_directory(layer->fd, layer->path, error);
+  autofd int fd = openat(layer->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  const struct dirent *entry;
 
-  if (!names)
-    return FALSE;
-  *ret_empty = names->len == 0;
-  return TRUE;
+  if (!dir)
+    return util_error_errno(error, "read the directory %s", layer->path);
+  util_steal_fd(&fd);
+  /* Not the whole of it: it may be a user's, of any size. */
+  do
+    errno = 0, entry = readdir(dir);
+  while (entry && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+  gboolean ok =
+      entry || errno == 0 || util_error_errno(error, "read the directory %s", layer->path);
+  closedir(dir);
+  if (ok)
+    *ret_empty = !entry;
+  return ok;
 }

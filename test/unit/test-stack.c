@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The layers of a mount. lgetxattr() is wrapped by the linker, which counts what is asked about
- * marks of whiteouts.
+ * The layers of a mount. The linker wraps lgetxattr(), to count what is asked about marks of
+ * whiteouts, and readdir(), to count what is read of directories.
  */
 #include "config.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -30,6 +31,18 @@ __wrap_lgetxattr(const char *path, const char *name, void *value, size_t size)
 {
   asked += g_str_has_suffix(name, ".overlay.whiteout");
   return __real_lgetxattr(path, name, value, size);
+}
+
+static guint read_entries;
+
+struct dirent *__real_readdir(DIR *dir);
+struct dirent *__wrap_readdir(DIR *dir);
+
+struct dirent *
+__wrap_readdir(DIR *dir)
+{
+  read_entries++;
+  return __real_readdir(dir);
 }
 
 static char *scratch; /* the working directory, a driver's home unless a test says otherwise */
@@ -215,8 +228,14 @@ test_look(void)
   g_assert_true(found);
   make(ID_A "/diff/a/b/c");
   put(ID_A "/diff/a/b/.whx", "");
+  for (guint i = 0; i < 20; i++) {
+    g_autofree char *name = g_strdup_printf(ID_A "/diff/file%u", i);
+    put(name, "");
+  }
+  read_entries = 0;
   g_assert_true(stack_layer_is_empty(layer(stack, 0), &found, &error));
   g_assert_false(found);
+  g_assert_cmpuint(read_entries, <=, 3);
   g_assert_true(stack_layer_find_whiteouts(layer(stack, 0), &found, &error));
   g_assert_false(found);
   put(ID_A "/diff/a/b/c/.wh.x", "");
