@@ -197,9 +197,10 @@ util_make_directory(const char *path, mode_t mode, GError **error)
 }
 
 /* Opens the subdirectory @name of @dirfd for emptying; one that its owner may not enter is opened
- * up first. -1 with errno otherwise. */
+ * up first. -1 with errno otherwise: for what is no directory that is @refused, why it could not be
+ * unlinked. */
 static int
-open_for_removal(int dirfd, const char *name)
+open_for_removal(int dirfd, const char *name, int refused)
 {
   const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   struct stat st;
@@ -209,6 +210,8 @@ open_for_removal(int dirfd, const char *name)
     fd = openat(dirfd, name, flags);
   if (fd >= 0 && fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700)
     fchmod(fd, (st.st_mode & 07777) | 0700);
+  if (fd < 0 && errno == ENOTDIR)
+    errno = refused;
   return fd;
 }
 
@@ -248,10 +251,12 @@ empty_until_subdirectory(DIR *stream, struct stat *st, char *ret_name)
 
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
       continue;
-    if (unlinkat(dirfd(stream), entry->d_name, 0) == 0 ||
-        unlinkat(dirfd(stream), entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+    if (unlinkat(dirfd(stream), entry->d_name, 0) == 0)
       continue;
-    fd = open_for_removal(dirfd(stream), entry->d_name);
+    int refused = errno;
+    if (unlinkat(dirfd(stream), entry->d_name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+      continue;
+    fd = open_for_removal(dirfd(stream), entry->d_name, refused);
     if (fd < 0 || fstat(fd, &below) < 0)
       return NULL;
     if (below.st_dev != st->st_dev) {
@@ -278,7 +283,7 @@ util_remove_tree(int parent_fd, const char *name, GError **error)
 
   if (unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
     return TRUE;
-  top = open_for_removal(parent_fd, name);
+  top = open_for_removal(parent_fd, name, errno);
   if (top < 0 || fstat(top, &st) < 0)
     return util_error_errno(error, "remove `%s`", name);
   stream = fdopendir(util_steal_fd(&top));

@@ -69,6 +69,20 @@ test_remove_moved(void)
   g_assert_true(util_remove_tree(AT_FDCWD, top, NULL));
 }
 
+/* Why a file cannot be removed is said, not that it is no directory. */
+static void
+test_remove_denied(void)
+{
+  static const char *const paths[] = {"/proc/self/status", "/proc/self/attr"};
+
+  for (gsize i = 0; i < G_N_ELEMENTS(paths); i++) {
+    g_autoptr(GError) error = NULL;
+    g_assert_false(util_remove_tree(AT_FDCWD, paths[i], &error));
+    g_assert_nonnull(error);
+    g_assert_nonnull(strstr(error->message, g_strerror(EPERM)));
+  }
+}
+
 /* The kernel takes a mapping in one write of less than a page. */
 static void
 test_long_mapping(void)
@@ -133,6 +147,7 @@ main(int argc, char **argv)
 {
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/util/remove-moved", test_remove_moved);
+  g_test_add_func("/util/remove-denied", test_remove_denied);
   g_test_add_func("/idmap/long", test_long_mapping);
   g_test_add_func("/idmap/across", test_mapping_across);
   return g_test_run();
