@@ -20,8 +20,13 @@
 
 /* Changes whenever what is written for the same index does. */
 #define OVERLAYDIR_VERSION 2
+#define OVERLAYDIR_PREFIX                                                                          \
+  "v" G_STRINGIFY(OVERLAYDIR_VERSION) "." G_STRINGIFY(INDEX_FORMAT_VERSION) "-"
 #define OVERLAYDIR_KEY_SIZE 32
+#define OVERLAYDIR_OLD ".old"
 #define OVERLAYDIR_FAILED ".failed"
+/* Characters of a store path's name that are its hash, and the dash. */
+#define OVERLAYDIR_STORE_HASH 33
 #define OVERLAYDIR_MAX_MESSAGE 4096
 /* For Podman's lock, 30 seconds in all; in microseconds. */
 #define OVERLAYDIR_LOCK_WAIT 10000
@@ -43,8 +48,7 @@ overlaydir_key(const char *identity, const GArray *uids, const GArray *gids)
 {
   g_autoptr(GString) text = g_string_new(NULL);
 
-  g_string_printf(text, "overlaydir %d, index %d\n%s\n", OVERLAYDIR_VERSION, INDEX_FORMAT_VERSION,
-                  identity);
+  g_string_printf(text, "%s\n", identity);
   overlaydir_append_ranges(text, "uids", uids);
   overlaydir_append_ranges(text, "gids", gids);
   for (guint i = 0; i < 2; i++) {
@@ -52,9 +56,8 @@ overlaydir_key(const char *identity, const GArray *uids, const GArray *gids)
     if (g_file_get_contents(i ? "/proc/self/gid_map" : "/proc/self/uid_map", &map, NULL, NULL))
       g_string_append(text, map);
   }
-  char *key = util_sha256_hex(text->str, text->len);
-  key[OVERLAYDIR_KEY_SIZE] = '\0';
-  return key;
+  g_autofree char *digest = util_sha256_hex(text->str, text->len);
+  return g_strdup_printf(OVERLAYDIR_PREFIX "%.*s", OVERLAYDIR_KEY_SIZE, digest);
 }
 
 /* The directory that holds those of a layer: only we may write to it. */
@@ -125,7 +128,8 @@ overlaydir_is_wanted(const char *path)
   if (access(path, F_OK) == 0)
     return FALSE;
   for (const char *name = NULL; directory && (name = g_dir_read_name(directory));)
-    count += !g_str_has_suffix(name, OVERLAYDIR_FAILED);
+    count +=
+        g_str_has_prefix(name, OVERLAYDIR_PREFIX) && !g_str_has_suffix(name, OVERLAYDIR_FAILED);
   if (count >= OVERLAYDIR_MAX)
     return FALSE;
   if (!expected || !g_file_get_contents(failed, &text, NULL, NULL))
@@ -134,16 +138,103 @@ overlaydir_is_wanted(const char *path)
   return !g_str_has_prefix(text, expected);
 }
 
+/* Keeps Podman from removing the layer of @path meanwhile: it takes a directory away file by file,
+ * and would find it filled again (ENOTEMPTY). containers/storage locks <home>-layers/layers.lock
+ * for that, with fcntl(2). FALSE if somebody else has it for long, who may be waiting for us.
+ * *ret_fd is -1 where there is nothing to lock. */
+static gboolean
+overlaydir_lock_layers(const char *path, int *ret_fd, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname(path);
+  g_autofree char *layer = g_path_get_dirname(parent);
+  g_autofree char *home = g_path_get_dirname(layer);
+  g_autofree char *lock = g_strconcat(home, "-layers/layers.lock", NULL);
+  autofd int fd = open(lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+  struct flock read_lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+  for (guint tries = 0; fd >= 0 && fcntl(fd, F_OFD_SETLK, &read_lock) < 0; tries++) {
+    if (errno != EAGAIN && errno != EACCES)
+      util_close_fd(&fd);
+    else if (tries == OVERLAYDIR_LOCK_TRIES)
+      return util_error(error, NIXSTORE_ERROR_FAILED, "%s is locked for long", lock);
+    else
+      g_usleep(OVERLAYDIR_LOCK_WAIT);
+  }
+  *ret_fd = util_steal_fd(&fd);
+  return TRUE;
+}
+
 void
 overlaydir_give_up(const char *path, const char *reason)
 {
   g_autofree char *base = g_path_get_basename(path);
   g_autofree char *name = g_strconcat(base, OVERLAYDIR_FAILED, NULL);
   g_autofree char *text = overlaydir_describe_failure(reason);
-  autofd int parent = overlaydir_open_parent(path, TRUE, NULL);
+  autofd int layers = -1;
 
-  if (parent >= 0 && text)
+  if (!text || !overlaydir_lock_layers(path, &layers, NULL))
+    return;
+  autofd int parent = overlaydir_open_parent(path, TRUE, NULL);
+  if (parent >= 0)
     util_replace_file(parent, name, text, strlen(text), 0600, NULL);
+}
+
+/* Whether somebody has a mount above the data directory @data. mountinfo shows that by its path,
+ * while a layer given by descriptor has none there. */
+static gboolean
+overlaydir_is_used(const char *data)
+{
+  g_autofree char *path = g_path_get_dirname(data);
+  g_autofree char *name = g_path_get_basename(path);
+  g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+  gboolean used = !proc;
+
+  /* What follows the hash in a store path may be escaped there. */
+  name[MIN(strlen(name), OVERLAYDIR_STORE_HASH)] = '\0';
+  for (const char *pid = NULL; !used && (pid = g_dir_read_name(proc));) {
+    g_autofree char *file = g_build_filename("/proc", pid, "mountinfo", NULL);
+    g_autofree char *mounts = NULL;
+    used = g_ascii_isdigit(*pid) && g_file_get_contents(file, &mounts, NULL, NULL) &&
+           strstr(mounts, name);
+  }
+  return used;
+}
+
+GPtrArray *
+overlaydir_list_old(const char *parent, const char *data)
+{
+  GPtrArray *old = g_ptr_array_new_with_free_func(g_free);
+  g_autofree char *any = g_build_filename(parent, OVERLAYDIR_PREFIX, NULL);
+  autofd int fd = overlaydir_open_parent(any, FALSE, NULL);
+  g_autoptr(GPtrArray) names = fd < 0 ? NULL : util_list_directory(fd, parent, NULL);
+
+  for (guint i = 0; names && i < names->len; i++)
+    if (!g_str_has_prefix(names->pdata[i], OVERLAYDIR_PREFIX))
+      g_ptr_array_add(old, g_build_filename(parent, names->pdata[i], NULL));
+  if (old->len > 0 && overlaydir_is_used(data))
+    g_ptr_array_set_size(old, 0);
+  return old;
+}
+
+gboolean
+overlaydir_remove_old(const char *path, const char *data, GError **error)
+{
+  g_autofree char *name = g_path_get_basename(path);
+  g_autofree char *aside = g_strconcat(name, OVERLAYDIR_OLD, NULL);
+  autofd int parent = overlaydir_open_parent(path, FALSE, error);
+  autofd int layers = -1;
+
+  if (parent < 0 || overlaydir_is_used(data))
+    return FALSE;
+  /* Not half of it is there under its name, for whoever would still mount it. */
+  if (!g_str_has_suffix(name, OVERLAYDIR_OLD)) {
+    if (!overlaydir_lock_layers(path, &layers, error))
+      return FALSE;
+    if (renameat(parent, name, parent, aside) < 0)
+      return errno == ENOENT || util_error_errno(error, "rename %s", path);
+    util_close_fd(&layers);
+  }
+  return util_remove_tree(parent, g_str_has_suffix(name, OVERLAYDIR_OLD) ? name : aside, error);
 }
 
 /* ---------------------------------------------------------------- making ---- */
@@ -294,32 +385,6 @@ overlaydir_rename_below(const char *aside, const char *name, const char *path)
   autofd int clone_fd = mountapi_clone(fd, NULL);
   return clone_fd >= 0 &&
          renameat2(clone_fd, from, clone_fd, path + length + 1, RENAME_NOREPLACE) == 0;
-}
-
-/* Keeps Podman from removing the layer of @path meanwhile: it takes a directory away file by file,
- * and would find it filled again (ENOTEMPTY). containers/storage locks <home>-layers/layers.lock
- * for that, with fcntl(2). FALSE if somebody else has it for long, who may be waiting for us.
- * *ret_fd is -1 where there is nothing to lock. */
-static gboolean
-overlaydir_lock_layers(const char *path, int *ret_fd, GError **error)
-{
-  g_autofree char *parent = g_path_get_dirname(path);
-  g_autofree char *layer = g_path_get_dirname(parent);
-  g_autofree char *home = g_path_get_dirname(layer);
-  g_autofree char *lock = g_strconcat(home, "-layers/layers.lock", NULL);
-  autofd int fd = open(lock, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-  struct flock read_lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
-
-  for (guint tries = 0; fd >= 0 && fcntl(fd, F_OFD_SETLK, &read_lock) < 0; tries++) {
-    if (errno != EAGAIN && errno != EACCES)
-      util_close_fd(&fd);
-    else if (tries == OVERLAYDIR_LOCK_TRIES)
-      return util_error(error, NIXSTORE_ERROR_FAILED, "%s is locked for long", lock);
-    else
-      g_usleep(OVERLAYDIR_LOCK_WAIT);
-  }
-  *ret_fd = util_steal_fd(&fd);
-  return TRUE;
 }
 
 static gboolean

@@ -53,6 +53,17 @@ prepare_try_out(const Backend *backend)
   return works ? 1 : g_error_matches(error, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED) ? 0 : -1;
 }
 
+/* What another version has left is of no use to this one, and nobody else comes by. */
+static void
+prepare_remove_old(const MountPlan *plan)
+{
+  g_autofree char *parent = g_path_get_dirname(plan->overlaydir);
+  g_autoptr(GPtrArray) old = overlaydir_list_old(parent, plan->data[0]);
+
+  for (guint i = 0; i < old->len; i++)
+    overlaydir_remove_old(old->pdata[i], plan->data[0], NULL);
+}
+
 static void
 prepare_work(gpointer data)
 {
@@ -62,6 +73,7 @@ prepare_work(gpointer data)
   g_autoptr(Cache) cache = cache_open(NULL);
   int verdict = it->verdict;
 
+  prepare_remove_old(it->plan);
   if (verdict < 0) {
     verdict = prepare_try_out(it->backend);
     if (cache && verdict >= 0)

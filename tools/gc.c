@@ -30,7 +30,7 @@ print_removed(const Leftover *leftover)
   g_autofree char *size = output_size(leftover->size);
   g_autofree char *path = util_escape(leftover->path);
   g_autofree char *why = util_escape(leftover->why);
-  printf("%-8s %10s  %s: %s\n", leftover_kind_name(leftover->kind), size, path, why);
+  printf("%-10s %10s  %s: %s\n", leftover_kind_name(leftover->kind), size, path, why);
 }
 
 static void

@@ -4,6 +4,7 @@
 #include "leftovers.h"
 #include "cache-facts.h"
 #include "fuseserver.h"
+#include "overlaydir.h"
 #include "scratch.h"
 #include "session.h"
 #include "settings.h"
@@ -198,6 +199,39 @@ remove_root(const Leftover *leftover, GError **error)
   return unlink(leftover->path) == 0 || util_error_errno(error, "remove %s", leftover->path);
 }
 
+/* Only who is root of the user namespace that they were made in may remove all of one, and looks
+ * into nobody else's directories: `podman unshare nixstore gc'. */
+static void
+find_overlaydirs(Search *search)
+{
+  gboolean is_for_us = geteuid() == 0 && !settings_process_is_root();
+  g_autoptr(GPtrArray) roots = is_for_us ? store_list_roots(NULL) : NULL;
+  for (guint i = 0; roots && i < roots->len; i++) {
+    const StoreRoot *root = roots->pdata[i];
+    g_autofree char *name = g_path_get_basename(root->link);
+    if (!root->path || strcmp(name, SESSION_GC_LINK) != 0)
+      continue;
+    g_autofree char *layer = g_path_get_dirname(root->link);
+    g_autofree char *parent = g_build_filename(layer, OVERLAYDIR_NAME, NULL);
+    g_autofree char *data = g_build_filename(root->path, "rootfs", NULL);
+    g_autoptr(GPtrArray) old = overlaydir_list_old(parent, data);
+    for (guint k = 0; k < old->len; k++)
+      search_add(search, LEFTOVER_OVERLAYDIR, g_strdup(old->pdata[k]),
+                 g_strdup("it is of another version of nixstore"), measure_tree(old->pdata[k]));
+  }
+}
+
+static gboolean
+remove_overlaydir(const Leftover *leftover, GError **error)
+{
+  g_autofree char *parent = g_path_get_dirname(leftover->path);
+  g_autofree char *layer = g_path_get_dirname(parent);
+  g_autofree char *link = g_build_filename(layer, SESSION_GC_LINK, NULL);
+  g_autofree char *path = g_file_read_link(link, NULL);
+  g_autofree char *data = path ? g_build_filename(path, "rootfs", NULL) : NULL;
+  return data && overlaydir_remove_old(leftover->path, data, error);
+}
+
 static const struct {
   const char *name;
   void (*find)(Search *search); /* NULL: found together with another kind */
@@ -209,6 +243,7 @@ static const struct {
     [LEFTOVER_SOCKET] = {"socket", find_sockets, remove_socket},
     [LEFTOVER_SCRATCH] = {"scratch", find_scratch, remove_scratch},
     [LEFTOVER_ROOT] = {"root", find_roots, remove_root},
+    [LEFTOVER_OVERLAYDIR] = {"overlaydir", find_overlaydirs, remove_overlaydir},
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(kinds) == LEFTOVER_N_KINDS);
 

@@ -12,9 +12,10 @@ typedef enum {
   LEFTOVER_INDEX, /* in the cache, and so the next two */
   LEFTOVER_VERDICT,
   LEFTOVER_REMNANT,
-  LEFTOVER_SOCKET,  /* of a FUSE server that is gone */
-  LEFTOVER_SCRATCH, /* the temporary directory of a killed command */
-  LEFTOVER_ROOT,    /* a GC root in the store's books whose layer is gone */
+  LEFTOVER_SOCKET,     /* of a FUSE server that is gone */
+  LEFTOVER_SCRATCH,    /* the temporary directory of a killed command */
+  LEFTOVER_ROOT,       /* a GC root in the store's books whose layer is gone */
+  LEFTOVER_OVERLAYDIR, /* of mode overlaydir, made by another version */
   LEFTOVER_N_KINDS,
 } LeftoverKind;
 

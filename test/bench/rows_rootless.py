@@ -10,7 +10,7 @@ import time
 from table import ENV, SLOW_RUNS, command, row
 
 DIRECTORY_SECONDS = 120
-KEY_SIZE = 32  # of a directory's name; notes beside it have longer ones
+KEY_SIZE = 32  # of a directory's name, after its version; notes beside it have longer ones
 
 
 def call(verb, storage):
@@ -35,7 +35,7 @@ def await_directory(storage):
     """What the first start leaves to do is done: mode overlaydir's directory is there."""
     limit = time.monotonic() + DIRECTORY_SECONDS
     while time.monotonic() < limit:
-        if glob.glob(f"{ENV['BENCH_ROOTLESS_STORAGES']}/{storage}/*/*/nixstore-overlaydir/{'?' * KEY_SIZE}"):
+        if glob.glob(f"{ENV['BENCH_ROOTLESS_STORAGES']}/{storage}/*/*/nixstore-overlaydir/v*-{'?' * KEY_SIZE}"):
             return
         time.sleep(0.1)
     raise RuntimeError("no directory of mode overlaydir was made")

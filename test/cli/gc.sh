@@ -187,6 +187,27 @@ gc >/dev/null
 is "the other when its lock is gone" "$(ls "$TMPDIR" | tr '\n' ' ')" "nixstore-scratch-mine "
 rmdir "$TMPDIR/nixstore-scratch-mine"
 
+# ---- directories of mode overlaydir that another version has made, as root of a user namespace
+if unshare --user --map-root-user true 2>/dev/null; then
+  mkdir "$T/inside"
+  inside=(unshare --user --map-root-user --mount env -u NIXSTORE_CACHE XDG_CACHE_HOME="$T/inside" XDG_RUNTIME_DIR="$T/inside")
+  old=$(dirname "$(realpath "$TWO_LINK")")/nixstore-overlaydir/3d6fd44e349aa6bd41e09a79235953da
+  mkdir -p -m 700 "$old/etc"
+  chmod 700 "$(dirname "$old")"
+  mkdir "${old%/*}/v99.1-3d6fd44e349aa6bd41e09a79235953da"
+  check "the image is mounted" mount_program -o "lowerdir=$TWO_LINK,$(upper overlaydir)" "$TARGET"
+  is "an old directory stays with it" "$(found "${inside[@]}")" ""
+  umount "$TARGET"
+  is "and is found without it" "$(found "${inside[@]}")" "overlaydir it is of another version of nixstore
+overlaydir it is of another version of nixstore"
+  is "but not for root" "$(found)" ""
+  check "gc inside" "${inside[@]}" "$NIXSTORE" gc -q
+  is "it goes" "$(ls -A "${old%/*}")" ""
+  rm -r "$T/inside" "${old%/*}"
+else
+  tap_skip "directories of mode overlaydir" "no user namespaces"
+fi
+
 # ---- a graph root that is not mounted at the moment
 mkdir "$T/away"
 mv "$T/storage" "$T/away/"

@@ -310,11 +310,83 @@ test_wanted(Fixture *f, gconstpointer data)
   g_assert_true(g_file_set_contents(failed, "2.6.18\na reason\n", -1, NULL));
   g_assert_true(overlaydir_is_wanted(f->path));
   for (guint i = 0; i < OVERLAYDIR_MAX; i++) {
-    g_autofree char *name = g_strdup_printf("%s/other%u", parent, i);
+    g_autofree char *identity = g_strdup_printf("other%u", i);
+    g_autofree char *key = overlaydir_key(identity, NULL, NULL);
+    g_autofree char *name = g_build_filename(parent, key, NULL);
+    g_autofree char *old = g_strdup_printf("%s/%032u", parent, i);
     g_assert_true(overlaydir_is_wanted(f->path));
     g_assert_cmpint(mkdir(name, 0700), ==, 0);
+    /* Of another version: they do not count. */
+    g_assert_cmpint(mkdir(old, 0700), ==, 0);
+    g_assert_true(i == OVERLAYDIR_MAX - 1 || overlaydir_is_wanted(f->path));
   }
   g_assert_false(overlaydir_is_wanted(f->path));
+}
+
+/* What another version has left goes, but not while the image is mounted. */
+static void
+test_old(Fixture *f, gconstpointer data)
+{
+  g_autofree char *parent = g_path_get_dirname(f->path);
+  g_autofree char *other = g_build_filename(f->top, "zv6md1b1w3g95w91bx7nra2amqm6ybb9-a=b", NULL);
+  g_autofree char *rootfs = g_build_filename(other, "rootfs", NULL);
+  g_autofree char *key = overlaydir_key("a", NULL, NULL);
+  g_autofree char *current = g_build_filename(parent, key, NULL);
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GPtrArray) none = overlaydir_list_old(parent, rootfs);
+
+  g_assert_cmpuint(none->len, ==, 0);
+  g_assert_cmpint(g_mkdir_with_parents(rootfs, 0755), ==, 0);
+  g_assert_true(overlaydir_make(current, f->aside, f->index_fd, NULL, NULL, TRUE, &error));
+  /* As it was called before. */
+  g_assert_cmpint(rename(current, f->path), ==, 0);
+  g_assert_true(overlaydir_make(current, f->aside, f->index_fd, NULL, NULL, TRUE, &error));
+  g_autoptr(GPtrArray) old = overlaydir_list_old(parent, rootfs);
+  g_assert_cmpuint(old->len, ==, 1);
+  g_assert_cmpstr(old->pdata[0], ==, f->path);
+
+  if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+      mount(rootfs, rootfs, NULL, MS_BIND, NULL) < 0)
+    g_error("mount %s on itself: %s", rootfs, g_strerror(errno));
+  g_autoptr(GPtrArray) used = overlaydir_list_old(parent, rootfs);
+  g_assert_cmpuint(used->len, ==, 0);
+  g_assert_false(overlaydir_remove_old(f->path, rootfs, &error));
+  g_assert_no_error(error);
+  g_assert_true(is_there(f->path));
+  g_assert_cmpint(umount(rootfs), ==, 0);
+  g_assert_true(overlaydir_remove_old(f->path, rootfs, &error));
+  g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+  g_autoptr(GDir) dir = g_dir_open(parent, 0, NULL);
+  for (const char *name; (name = g_dir_read_name(dir));)
+    g_ptr_array_add(names, g_strdup(name));
+  g_assert_cmpuint(names->len, ==, 1);
+  g_assert_cmpstr(names->pdata[0], ==, key);
+}
+
+/* Podman takes a layer away file by file while it holds its lock on them all. */
+static void
+test_give_up_locked(Fixture *f, gconstpointer data)
+{
+  g_autofree char *parent = g_path_get_dirname(f->path);
+  g_autofree char *layers = g_strconcat(f->top, "-layers", NULL);
+  g_autofree char *lock = g_build_filename(layers, "layers.lock", NULL);
+  struct flock write_lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+  g_assert_cmpint(g_mkdir_with_parents(layers, 0700), ==, 0);
+  autofd int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &write_lock), ==, 0);
+  pid_t child = fork();
+  if (child == 0) {
+    util_close_fd(&fd);
+    overlaydir_give_up(f->path, "a reason");
+    _exit(0);
+  }
+  g_usleep(G_USEC_PER_SEC / 5);
+  g_assert_false(is_there(parent));
+  util_close_fd(&fd);
+  g_assert_cmpint(waitpid(child, NULL, 0), ==, child);
+  g_assert_false(overlaydir_is_wanted(f->path));
+  g_assert_true(util_remove_tree(AT_FDCWD, layers, NULL));
 }
 
 static void
@@ -332,7 +404,8 @@ test_key(void)
   g_hash_table_add(keys, overlaydir_key("a", other, one));
   g_assert_cmpuint(g_hash_table_size(keys), ==, 5);
   g_assert_true(g_hash_table_contains(keys, again));
-  g_assert_cmpuint(strlen(again), ==, 32);
+  g_assert_cmpint(*again, ==, 'v');
+  g_assert_cmpuint(strlen(strchr(again, '-')), ==, 33);
 }
 
 /* -------------------------------------------------------- user namespace ---- */
@@ -441,6 +514,8 @@ main(int argc, char **argv)
   ADD("locked", NULL, test_locked);
   ADD("trust", NULL, test_trust);
   ADD("wanted", NULL, test_wanted);
+  ADD("old", NULL, test_old);
+  ADD("give-up-locked", NULL, test_give_up_locked);
   ADD("in-namespace/key", &other_key, test_inside);
   ADD("in-namespace/make", &made, test_inside);
   ADD("in-namespace/make/mapped", &mapped, test_inside);
