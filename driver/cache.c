@@ -251,18 +251,9 @@ cache_open_index(Cache *cache, const char *text, CacheBuild build, gpointer data
 static Tree *
 cache_build_reference(gpointer data, const char *const **ret_prefixes, GError **error)
 {
-  const Reference *reference = data;
-  g_autoptr(Image) image = image_open(reference->store_path, error);
+  g_autoptr(Image) image = image_open_reference(data, error);
 
-  if (!image)
-    return NULL;
-  if (strcmp(image->manifest_digest, reference->manifest_digest) != 0) {
-    util_error(error, NIXSTORE_ERROR_UNTRUSTED,
-               "the reference names the manifest %s, but %s holds %s", reference->manifest_digest,
-               reference->store_path, image->manifest_digest);
-    return NULL;
-  }
-  return image_load_tree(image, error);
+  return image ? image_load_tree(image, error) : NULL;
 }
 
 int

@@ -26,19 +26,12 @@ image_free(Image *image)
   g_free(image);
 }
 
-static gboolean
-digest_is_valid(const char *digest)
-{
-  return g_str_has_prefix(digest, "sha256:") && strlen(digest) == strlen("sha256:") + 64 &&
-         strspn(digest + strlen("sha256:"), "0123456789abcdef") == 64;
-}
-
 /* The digest that @object's member @name holds; the object's. NULL with @error. */
 static const char *
 get_digest(json_t *object, const char *name, GError **error)
 {
   const char *digest = json_string_value(json_object_get(object, name));
-  if (digest && digest_is_valid(digest))
+  if (digest && util_digest_is_valid(digest))
     return digest;
   util_error(error, NIXSTORE_ERROR_INVALID, "`%s' is not sha256:<hexadecimal>", name);
   return NULL;
@@ -161,6 +154,21 @@ image_open(const char *path, GError **error)
   autofd int config = image_open_part(image, IMAGE_CONFIG, S_IFREG, error);
   autofd int manifest = config < 0 ? -1 : image_open_part(image, IMAGE_MANIFEST, S_IFREG, error);
   return manifest < 0 ? NULL : g_steal_pointer(&image);
+}
+
+Image *
+image_open_reference(const Reference *reference, GError **error)
+{
+  g_autoptr(Image) image = image_open(reference->store_path, error);
+  if (!image)
+    return NULL;
+  if (strcmp(image->manifest_digest, reference->manifest_digest) != 0) {
+    util_error(error, NIXSTORE_ERROR_UNTRUSTED,
+               "not trusted: the image names the manifest %s, %s holds %s",
+               reference->manifest_digest, reference->store_path, image->manifest_digest);
+    return NULL;
+  }
+  return g_steal_pointer(&image);
 }
 
 Tree *

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * An image path in the store (nixstore-image(5)): rootfs/, ownership.mtree, config.json,
- * image.json. Stands on manifest, rootfs, tree, util.
+ * image.json. Stands on manifest, reference, rootfs, tree, util.
  */
 #pragma once
 
+#include "reference.h"
 #include "tree.h"
 
 #define IMAGE_FORMAT_VERSION 1
@@ -28,6 +29,10 @@ typedef struct {
  * image_load_tree() and image_read_config() compare them with the files. */
 Image *image_open(const char *path, GError **error);
 void image_free(Image *image);
+
+/* The same for the path that @reference names. UNTRUSTED where that holds another manifest than the
+ * reference says. */
+Image *image_open_reference(const Reference *reference, GError **error);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Image, image_free)
 
 /* The tree that the manifest describes, its digest checked, not bound to rootfs. */

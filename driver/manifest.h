@@ -23,11 +23,11 @@
  * more than MANIFEST_MAX_SIZE bytes, as nobody could read it. Caller frees. */
 GString *manifest_write(Tree *tree, GError **error);
 
-/* The tree that the manifest @data (of @size bytes, a stranger's) describes. Sizes, targets,
- * contents and blocks are not known yet: see rootfs_bind_tree(). INVALID with the line's number on
+/* The tree that the manifest @data (of @size bytes, a stranger's) describes. Sizes, targets
+ * and contents are not known yet: see rootfs_bind_tree(). INVALID with the line's number on
  * anything that the format does not allow: unknown type, unsorted or duplicate path, a parent that
  * is missing or no directory, ".." or empty component, a hard link to anything but an earlier
  * non-directory, bad escapes or numbers, a path over PATH_MAX. Keywords that say nothing of
- * ownership (size, link, sha256digest, ...) are accepted and ignored, unknown ones refused. xattrs
- * of any name are data here, those that overlayfs would obey too: index_write() escapes them. */
+ * ownership (size, link, sha256digest, ...) are accepted and ignored, unknown ones refused. So are
+ * xattrs that overlayfs would obey (trusted.overlay.*), and more of them than Linux lists. */
 Tree *manifest_parse(const char *data, gsize size, GError **error);

@@ -7,10 +7,6 @@
 
 #include <jansson.h>
 #include <linux/openat2.h>
-#include <string.h>
-
-#define BASE32 "0123456789abcdfghijklmnpqrsvwxyz"
-#define HEXADECIMAL "0123456789abcdef"
 
 void
 reference_free(Reference *reference)
@@ -21,15 +17,6 @@ reference_free(Reference *reference)
   g_free(reference->nar_hash);
   g_free(reference->manifest_digest);
   g_free(reference);
-}
-
-static gboolean
-hash_is_valid(const char *text, const char *alphabet, gsize size)
-{
-  if (!g_str_has_prefix(text, "sha256:"))
-    return FALSE;
-  text += strlen("sha256:");
-  return strlen(text) == size && strspn(text, alphabet) == size;
 }
 
 /* The member @name of @object as a string, which is the object's; NULL with @error. */
@@ -61,12 +48,12 @@ reference_from_json(json_t *object, GError **error)
   const char *digest = nar_hash ? get_string(object, "manifestDigest", error) : NULL;
   if (!digest || !store_path_check(store_path, error))
     return NULL;
-  if (!hash_is_valid(nar_hash, BASE32, 52)) {
+  if (!store_hash_is_valid(nar_hash)) {
     util_error(error, NIXSTORE_ERROR_INVALID, "reference: narHash is `%s', not sha256:<base32>",
                nar_hash);
     return NULL;
   }
-  if (!hash_is_valid(digest, HEXADECIMAL, 64)) {
+  if (!util_digest_is_valid(digest)) {
     util_error(error, NIXSTORE_ERROR_INVALID,
                "reference: manifestDigest is `%s', not sha256:<hexadecimal>", digest);
     return NULL;

@@ -11,7 +11,7 @@
 
 /* Directories that are open at once at most; ways back to those further up are found by "..". */
 #define MAX_OPEN 64
-#define STATX_WANTED (STATX_TYPE | STATX_MODE | STATX_SIZE | STATX_BLOCKS | STATX_INO)
+#define STATX_WANTED (STATX_TYPE | STATX_MODE | STATX_SIZE | STATX_INO)
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 typedef struct {
@@ -195,7 +195,6 @@ bind_file(const Frame *frame, TreeNode *node, GError **error)
   if ((stx.stx_mode & 07777) != 0444 && (stx.stx_mode & 07777) != 0555)
     return fail(node, "has permissions that no file in the Nix store has (0444 or 0555)", error);
   node->inode->size = stx.stx_size;
-  node->inode->blocks = stx.stx_blocks;
   return TRUE;
 }
 

@@ -7,8 +7,8 @@
 
 #include "tree.h"
 
-/* Walks the directory @rootfs_fd and @tree in step and fills in what only the files know: sizes,
- * blocks, symlink targets. INVALID (naming the path) when the two disagree: an entry of the one
+/* Walks the directory @rootfs_fd and @tree in step and fills in what only the files know: sizes
+ * and symlink targets. INVALID (naming the path) when the two disagree: an entry of the one
  * that the other lacks, another type, permissions that no store path has (files 0444 or 0555,
  * directories 0555), another file system beneath. Link counts say nothing: Nix's optimiser
  * hard-links equal files. Devices, FIFOs, sockets and the later names of hard links must not be in

@@ -171,7 +171,6 @@ merge_make_inode(Merge *merge, int dir_fd, const char *name, const char *path,
     return NULL;
   if (S_ISREG(st->st_mode)) {
     inode->size = (guint64)st->st_size;
-    inode->blocks = (guint64)st->st_blocks;
     inode->content_layer = merge->number;
     inode->content_path = g_strdup(path);
   }
@@ -304,7 +303,6 @@ merge_copy_inode(Merge *merge, const TreeNode *node)
   to->mtime = from->mtime;
   to->mtime_nsec = from->mtime_nsec;
   to->size = from->size;
-  to->blocks = from->blocks;
   to->rdev_major = from->rdev_major;
   to->rdev_minor = from->rdev_minor;
   to->target = g_strdup(from->target);
@@ -336,14 +334,10 @@ merge_apply_node(Merge *merge, const TreeNode *from, TreeNode *dir)
 static gboolean
 merge_apply_reference(Merge *merge, GError **error)
 {
-  const Reference *reference = merge->layer->reference;
-  g_autoptr(Image) image = image_open(reference->store_path, error);
+  g_autoptr(Image) image = image_open_reference(merge->layer->reference, error);
 
   if (!image)
     return FALSE;
-  if (strcmp(image->manifest_digest, reference->manifest_digest) != 0)
-    return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
-                      "the reference names another manifest than %s holds", reference->store_path);
   g_autoptr(Tree) tree = image_load_tree(image, error);
   if (!tree)
     return FALSE;

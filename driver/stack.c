@@ -71,7 +71,7 @@ stack_open_home(const char *path)
 }
 
 /* Whether @home_fd has the layer @id in its books: <id>/link names a link in l/ that leads back to
- * its directory @base ("diff"; "diff1" and so on have none of their own). */
+ * its "diff" ("diff1" and so on have none of their own). */
 static gboolean
 stack_home_has_layer(int home_fd, const char *id)
 {

@@ -167,8 +167,8 @@ nix_run(const char *const *arguments, const char *path, const char *what, GError
   return NULL;
 }
 
-static gboolean
-nar_hash_is_valid(const char *hash)
+gboolean
+store_hash_is_valid(const char *hash)
 {
   return g_str_has_prefix(hash, NAR_HASH_PREFIX) &&
          strlen(hash) == strlen(NAR_HASH_PREFIX) + NAR_HASH_SIZE &&
@@ -184,7 +184,7 @@ store_query_hash(const char *path, GError **error)
   g_autofree char *hash = nix_run(arguments, path, "query the hash of", error);
   if (!hash)
     return NULL;
-  if (!nar_hash_is_valid(hash)) {
+  if (!store_hash_is_valid(hash)) {
     util_error(error, NIXSTORE_ERROR_FAILED, "query the hash of %s: nix-store answers `%s'", path,
                hash);
     return NULL;

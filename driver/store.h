@@ -21,6 +21,9 @@ const char *store_path_name(const char *path);
  * starting with '.'). */
 gboolean store_name_is_valid(const char *name);
 
+/* Whether @hash is a NAR hash as below: "sha256:<52 characters of Nix's base32>". */
+gboolean store_hash_is_valid(const char *hash);
+
 /* The store's own record of @path's NAR hash, "sha256:<base32>" as `nix-store --query --hash`
  * prints it. NOT_FOUND when the store does not have the path (the text says how to get it). Costs
  * 25 ms. */
@@ -36,10 +39,6 @@ char *store_add(const char *source, GError **error);
 /* Makes the symlink @link an indirect GC root of @path (nix-store --realise --add-root --indirect).
  * Replaces an older one; durable. */
 gboolean store_add_root(const char *path, const char *link, GError **error);
-
-/* The same for all of @paths (NULL at the end) at the price of one: sizes into @ret_sizes, one for
- * each. */
-gboolean store_query_sizes(const char *const *paths, guint64 *ret_sizes, GError **error);
 
 /* An indirect GC root, as the store has it in its books. */
 typedef struct {
@@ -74,6 +73,10 @@ void store_remove_root(const char *link);
 
 /* Bytes of @path's NAR as the store records it (nix-store --query --size). */
 gboolean store_query_size(const char *path, guint64 *ret_size, GError **error);
+
+/* The same for all of @paths (NULL at the end) at the price of one: sizes into @ret_sizes, one for
+ * each. */
+gboolean store_query_sizes(const char *const *paths, guint64 *ret_sizes, GError **error);
 
 /* Compares the path's content with its recorded hash (nix-store --verify-path). */
 gboolean store_verify(const char *path, GError **error);

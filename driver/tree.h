@@ -45,7 +45,6 @@ struct TreeInode {
   char *content_path;
   guint32 content_layer;
   guint64 content_offset; /* where the content starts in a file that has many; stage.h */
-  guint64 blocks;         /* of 512 bytes, as the content's st_blocks; 0 when unknown */
 };
 
 struct TreeNode {

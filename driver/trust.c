@@ -49,21 +49,6 @@ trust_compare_hash(const Reference *reference, GError **error)
   return TRUE;
 }
 
-/* The image at the path is the one that the reference describes. */
-static gboolean
-trust_compare_manifest(const Reference *reference, GError **error)
-{
-  g_autoptr(Image) image = image_open(reference->store_path, error);
-
-  if (!image)
-    return FALSE;
-  if (strcmp(image->manifest_digest, reference->manifest_digest) != 0)
-    return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
-                      "not trusted: the image names the manifest %s, %s holds %s",
-                      reference->manifest_digest, reference->store_path, image->manifest_digest);
-  return TRUE;
-}
-
 gboolean
 trust_check_reference(Cache *cache, const Reference *reference, GError **error)
 {
@@ -82,7 +67,9 @@ trust_check_reference(Cache *cache, const Reference *reference, GError **error)
       (guint64)st.st_ino, (gint64)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
   if (cache_get_verdict(cache, question) == 1)
     return TRUE;
-  if (!trust_compare_hash(reference, error) || !trust_compare_manifest(reference, error))
+  g_autoptr(Image) image =
+      trust_compare_hash(reference, error) ? image_open_reference(reference, error) : NULL;
+  if (!image)
     return FALSE;
   cache_set_verdict(cache, question, TRUE);
   return TRUE;

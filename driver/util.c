@@ -347,6 +347,13 @@ util_parse_size(const char *text, guint64 *ret_size)
   return TRUE;
 }
 
+gboolean
+util_digest_is_valid(const char *digest)
+{
+  return g_str_has_prefix(digest, "sha256:") && strlen(digest) == strlen("sha256:") + 64 &&
+         strspn(digest + strlen("sha256:"), "0123456789abcdef") == 64;
+}
+
 char *
 util_sha256_hex(const void *data, gsize size)
 {

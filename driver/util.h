@@ -100,5 +100,8 @@ gboolean util_remove_tree(int parent_fd, const char *name, GError **error);
  * anything else, and for more than 64 bits hold. */
 gboolean util_parse_size(const char *text, guint64 *ret_size);
 
+/* Whether @digest is "sha256:<64 lower-case hexadecimal digits>". */
+gboolean util_digest_is_valid(const char *digest);
+
 /* Lower-case hexadecimal SHA-256 of @data, without a prefix. Caller frees. */
 char *util_sha256_hex(const void *data, gsize size);

@@ -48,7 +48,6 @@ scan_inode(const Scan *scan, const char *path, const struct stat *st)
   scan_xattrs(inode, path);
   if (S_ISREG(st->st_mode)) {
     inode->size = (guint64)st->st_size;
-    inode->blocks = (guint64)st->st_blocks;
   } else if (S_ISLNK(st->st_mode)) {
     gssize size = readlink(path, target, sizeof target - 1);
     g_assert_cmpint(size, >, 0);
