@@ -102,8 +102,10 @@ backend_erofs_create(const MountPlan *plan, int index_fd, const char **ret_way, 
   if (fd >= 0)
     return fd;
   /* Where the file could be mounted, its error says what is really wrong. */
-  g_propagate_error(error, source.file_failed ? by_loop : g_steal_pointer(&local));
   if (!source.file_failed)
-    g_error_free(by_loop);
+    g_clear_error(&by_loop);
+  else if (g_error_matches(by_loop, NIXSTORE_ERROR, NIXSTORE_ERROR_UNSUPPORTED))
+    g_prefix_error(&by_loop, "%s; ", local->message);
+  g_propagate_error(error, by_loop ? by_loop : g_steal_pointer(&local));
   return -1;
 }

@@ -59,7 +59,7 @@ layer
 setfattr -n trusted.overlay.overlay.opaque -v y "$LAYER"
 check "a layer's root with an escaped mark" mount_program -o "lowerdir=$LINK:$REF,$(upper escaped)" "$TARGET"
 is "it stays escaped on the upper" \
-  "$(getfattr -d -m 'trusted.overlay.(overlay.)?opaque' --absolute-names "$T/upper/escaped/diff" | grep =)" \
+  "$(getfattr -d -m 'trusted.overlay.(overlay.)?opaque' --absolute-names "$T/upper/escaped/diff" | grep '=')" \
   'trusted.overlay.overlay.opaque="y"'
 unmount_target
 
