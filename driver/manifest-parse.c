@@ -4,18 +4,13 @@
 #include "manifest.h"
 
 #include <limits.h>
+#include <linux/limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "manifest-escape.h"
 #include "manifest-value.h"
 #include "util.h"
-
-/* The kernel's limits on an xattr's name and value (linux/limits.h). */
-#define XATTR_NAME_LIMIT 255
-#define XATTR_SIZE_LIMIT 65536
-/* Of all names of a file, each with its NUL: what listxattr(2) gives at most. */
-#define XATTR_NAMES_LIMIT 65536
 
 enum {
   KEY_TYPE = 1 << 0,
@@ -96,14 +91,14 @@ static gboolean
 parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **error)
 {
   TreeXattr xattr = {NULL, NULL, 0};
-  char decoded[XATTR_NAME_LIMIT + 1];
+  char decoded[XATTR_NAME_MAX + 1];
   gssize size = -1;
 
-  if (name.size <= 4 * XATTR_NAME_LIMIT) {
+  if (name.size <= 4 * XATTR_NAME_MAX) {
     g_autofree char *buffer = g_malloc(name.size + 1);
 
     size = manifest_unescape(name.data, name.size, buffer);
-    if (size > XATTR_NAME_LIMIT)
+    if (size > XATTR_NAME_MAX)
       size = -1;
     if (size > 0)
       memcpy(decoded, buffer, (gsize)size);
@@ -114,12 +109,12 @@ parse_xattr(Parser *parser, ManifestToken name, ManifestToken value, GError **er
   if (g_str_has_prefix(decoded, "trusted.overlay."))
     return util_error(error, NIXSTORE_ERROR_INVALID, "an xattr of overlayfs");
   parser->xattr_names += (gsize)size + 1;
-  if (parser->xattr_names > XATTR_NAMES_LIMIT)
+  if (parser->xattr_names > XATTR_LIST_MAX)
     return util_error(error, NIXSTORE_ERROR_INVALID,
                       "more names of xattrs than the %d bytes that a file may have",
-                      XATTR_NAMES_LIMIT);
+                      XATTR_LIST_MAX);
   xattr.value = manifest_decode_base64(value, &xattr.size);
-  if (xattr.value == NULL || xattr.size > XATTR_SIZE_LIMIT) {
+  if (xattr.value == NULL || xattr.size > XATTR_SIZE_MAX) {
     g_free(xattr.value);
     return util_error(error, NIXSTORE_ERROR_INVALID, "malformed value of an xattr");
   }

@@ -14,7 +14,6 @@
 #define PIECES 12
 
 #define DIGEST_PREFIX "sha256:"
-#define DIGEST_SIZE (7 + 64)
 
 void
 blob_free(Blob *blob)
@@ -24,13 +23,6 @@ blob_free(Blob *blob)
   g_free(blob->digest);
   g_free(blob->diff_id);
   g_free(blob);
-}
-
-gboolean
-blob_digest_is_valid(const char *digest)
-{
-  return strlen(digest) == DIGEST_SIZE && g_str_has_prefix(digest, DIGEST_PREFIX) &&
-         strspn(digest + 7, "0123456789abcdef") == 64;
 }
 
 /* "sha256:<hex>" of what @context was fed. */

@@ -18,9 +18,6 @@ typedef struct {
 void blob_free(Blob *blob);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Blob, blob_free)
 
-/* Whether @digest is "sha256:" and 64 lower-case hexadecimal digits. */
-gboolean blob_digest_is_valid(const char *digest);
-
 /* All of @blob, which may have @max bytes at most; its digest verified. NUL-terminated beyond its
  * length. INVALID on a wrong digest. */
 char *blob_read(const Blob *blob, gsize max, gsize *ret_size, GError **error);

@@ -8,13 +8,12 @@
 #include "whiteout.h"
 
 #include <limits.h>
+#include <linux/limits.h>
 #include <string.h>
 
 /* The last second that Go's 64-bit nanoseconds reach. */
 #define TIME_MAX (G_MAXINT64 / 1000000000)
-/* linux/limits.h, and what one EROFS inode holds with room to spare. */
-#define XATTR_NAME_LIMIT 255
-#define XATTR_SIZE_LIMIT 65536
+/* What one EROFS inode holds, with room to spare. */
 #define XATTR_INODE_LIMIT (128 * 1024)
 /* Linux's dev_t. */
 #define MAJOR_MAX 0xfff
@@ -57,16 +56,18 @@ xattr_is_kept(const char *name)
          strcmp(name, "system.posix_acl_default") == 0;
 }
 
-static gsize
-xattrs_size(const TreeInode *inode)
+/* No kernel could list more bytes of names, and no manifest that is read may have them. */
+static gboolean
+xattrs_are_too_many(const TreeInode *inode)
 {
-  gsize size = 0;
+  gsize names = 0, values = 0;
 
   for (guint i = 0; inode->xattrs != NULL && i < inode->xattrs->len; i++) {
     const TreeXattr *xattr = &g_array_index(inode->xattrs, TreeXattr, i);
-    size += strlen(xattr->name) + xattr->size;
+    names += strlen(xattr->name) + 1;
+    values += xattr->size;
   }
-  return size;
+  return names > XATTR_LIST_MAX || names + values > XATTR_INODE_LIMIT;
 }
 
 static gboolean
@@ -86,12 +87,12 @@ set_xattrs(LayerTarget *target, TreeInode *inode, const TarEntry *entry, GError 
     /* xattr(7): only there may ordinary users have them. Stock Podman refuses these too. */
     if (g_str_has_prefix(xattr->name, "user.") && !S_ISREG(inode->mode) && !S_ISDIR(inode->mode))
       return invalid(error, "a user.* xattr on what is neither a file nor a directory");
-    if (strlen(xattr->name) > XATTR_NAME_LIMIT || xattr->size > XATTR_SIZE_LIMIT)
+    if (strlen(xattr->name) > XATTR_NAME_MAX || xattr->size > XATTR_SIZE_MAX)
       return invalid(error, "an xattr that is too long for Linux");
     target->xattr_bytes += strlen(xattr->name) + xattr->size;
     tree_inode_set_xattr(inode, xattr->name, xattr->value, xattr->size);
   }
-  if (xattrs_size(inode) > XATTR_INODE_LIMIT || target->xattr_bytes > LAYER_XATTR_BYTES_MAX)
+  if (xattrs_are_too_many(inode) || target->xattr_bytes > LAYER_XATTR_BYTES_MAX)
     return invalid(error, "too many bytes of xattrs");
   return TRUE;
 }

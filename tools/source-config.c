@@ -27,7 +27,7 @@ set_diff_ids(Source *source, json_t *config, GError **error)
     Blob *blob = g_ptr_array_index(source->layers, i);
     const char *text = json_plain_string(diff_id);
 
-    if (text == NULL || !blob_digest_is_valid(text))
+    if (text == NULL || !util_digest_is_valid(text))
       return util_error(error, NIXSTORE_ERROR_INVALID,
                         "its diff ID %" G_GSIZE_FORMAT " is not sha256:<hexadecimal>", i + 1);
     blob->diff_id = g_strdup(text);

@@ -18,7 +18,7 @@ descriptor_parse(json_t *json, Descriptor *ret_descriptor, GError **error)
       json_integer_value(size) < 0)
     return util_error(error, NIXSTORE_ERROR_INVALID,
                       "a descriptor without media type, digest or size");
-  if (!blob_digest_is_valid(digest))
+  if (!util_digest_is_valid(digest))
     return util_error(error, NIXSTORE_ERROR_INVALID, "the digest `%s' is not sha256:<hexadecimal>",
                       digest);
   ret_descriptor->media_type = media_type;

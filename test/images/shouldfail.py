@@ -332,6 +332,8 @@ def name_cases():
              entry("l/x", data=b"x"))
     tar_case("parent-loop", "a name through a symlink loop", entry("l", "symlink", link="l"), entry("l/x", data=b"x"))
     tar_case("xattr-huge", "an xattr of 70,000 bytes", entry("f", xattrs={"user.x": b"v" * 70000}))
+    tar_case("xattr-many-names", "more names of xattrs than Linux lists",
+             entry("f", xattrs={"user.%0250d" % i: b"v" for i in range(300)}))
     tar_case("xattr-long-name", "an xattr's name of 300 bytes", entry("f", xattrs={"user." + "n" * 300: b"v"}))
     tar_case("xattr-user-link", "user.* on a symlink", entry("l", "symlink", link="x", xattrs={"user.x": b"v"}))
 
