@@ -31,19 +31,29 @@ import_free(Import *import)
 
 /* Work in a thread of its own, which ends with an error or none. */
 typedef struct {
-  GThread *thread;
+  GThread *thread; /* NULL once it has ended */
+  GError *error;   /* what it ended with: the same for all who ask */
 } Task;
 
-/* Waits for the task. The first to call it gets the task's error. */
+/* Waits for the task, and fails if that did. */
 static gboolean
 task_join(Task *task, GError **error)
 {
   GThread *thread = g_steal_pointer(&task->thread);
-  GError *found = thread ? g_thread_join(thread) : NULL;
-  if (!found)
+  if (thread)
+    task->error = g_thread_join(thread);
+  if (!task->error)
     return TRUE;
-  g_propagate_error(error, found);
+  if (error)
+    *error = g_error_copy(task->error);
   return FALSE;
+}
+
+static void
+task_clear(Task *task)
+{
+  task_join(task, NULL);
+  g_clear_error(&task->error);
 }
 
 /* A GC root that holds the path while Podman loads the image, made in the meantime. */
@@ -73,7 +83,7 @@ hold_start(Hold *hold, const char *store_path, const Scratch *scratch)
 static void
 hold_clear(Hold *hold)
 {
-  task_join(&hold->task, NULL);
+  task_clear(&hold->task);
   if (hold->link)
     store_remove_root(hold->link);
   g_clear_pointer(&hold->link, g_free);
@@ -111,7 +121,7 @@ preparation_thread(gpointer data)
 static void
 preparation_clear(Preparation *it)
 {
-  task_join(&it->task, NULL);
+  task_clear(&it->task);
   image_free(it->image);
   reference_free(it->reference);
 }
@@ -133,7 +143,7 @@ probe_thread(gpointer data)
 static void
 probe_clear(Probe *probe)
 {
-  task_join(&probe->task, NULL);
+  task_clear(&probe->task);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Probe, probe_clear)
 
@@ -173,6 +183,24 @@ import_flush(const char *diff, GError **error)
       return util_error_errno(error, "write %s to the disk", path);
   }
   return TRUE;
+}
+
+/* Whether the layers of @image, which Podman has, are on this host: an image of a Podman elsewhere
+ * can be loaded, but not be given what its containers need. The home of all layers tells; where
+ * another host has one of that name, too, Podman is asked. */
+static gboolean
+import_check_is_here(const PodmanImage *image, GError **error)
+{
+  g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
+  g_autofree char *layers = g_path_get_dirname(layer);
+  if (access(image->diffs[0], F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+    return TRUE;
+  if (access(layers, F_OK) == 0 && !podman_is_remote())
+    return TRUE;
+  return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
+                    "Podman has its layers in %s, which is not on this host: run import where that "
+                    "is, as it needs a local Podman and no remote one (CONTAINER_HOST)",
+                    layers);
 }
 
 /* Makes the reference last, and ties the path's life to the layer of the reference image. */
@@ -244,7 +272,7 @@ typedef struct {
   Preparation *preparation;
   const ReferenceImage *reference;
   const Scratch *scratch;
-  gboolean load_worked; /* Podman took the image at least once */
+  gboolean was_there;   /* Podman has had the image, in the try that is made */
   PodmanImage *damaged; /* an image of that ID that had lost its reference, which was removed */
 } Importing;
 
@@ -266,7 +294,7 @@ import_load(Importing *it, GError **error)
                          image->archive->len, 0600, error) ||
       !podman_load(file, image->format, it->scratch->path, error))
     return NULL;
-  it->load_worked = TRUE;
+  it->was_there = TRUE;
   return podman_inspect_image(image->id, error);
 }
 
@@ -279,9 +307,14 @@ import_have_image(Importing *it, GError **error)
   /* Any failure is taken for "no such image": if it is another, loading fails for it too. */
   g_autoptr(PodmanImage) image = podman_inspect_image(it->reference->id, NULL);
   it->import->loaded = FALSE;
+  it->was_there = image != NULL;
   if (!image)
     image = import_load(it, error);
-  if (!image || !image->diffs[0] || import_is_whole(image, it->preparation->reference))
+  if (!image || !image->diffs[0])
+    return g_steal_pointer(&image);
+  if (!import_check_is_here(image, error))
+    return NULL;
+  if (import_is_whole(image, it->preparation->reference))
     return g_steal_pointer(&image);
   if (!import_remove_damaged(image, error))
     return NULL;
@@ -315,47 +348,57 @@ import_undo(const Import *import)
   podman_run(ours ? rmi : untag, NULL, NULL);
 }
 
-static gboolean
+/* How a try ends. */
+typedef enum {
+  IMPORT_DONE,
+  IMPORT_FAILED,
+  IMPORT_GONE, /* it failed, and Podman does not have the image */
+} ImportEnd;
+
+/* What has failed is worth a further try if Podman does not have the image, by its own word. No
+ * text of an error is asked: it holds names of files, which an image chooses, and words of the
+ * user's language. */
+static ImportEnd
+import_end_of_failure(const Importing *it)
+{
+  gboolean there = TRUE;
+  return podman_has_image(it->reference->id, &there, NULL) && !there ? IMPORT_GONE : IMPORT_FAILED;
+}
+
+static ImportEnd
 import_once(Importing *it, GError **error)
 {
   /* An image without its root would lose its path to the next collection. */
   scratch_hold_signals();
   g_autoptr(PodmanImage) image = import_have_image(it, error);
-  gboolean ok = image && import_add_root(image, it->preparation->reference->store_path, error) &&
-                task_join(&it->preparation->task, error) && import_have_names(it, image, error);
-  if (!ok && it->import->loaded)
+  gboolean has_root =
+      image && import_add_root(image, it->preparation->reference->store_path, error);
+  gboolean is_sound = !has_root || task_join(&it->preparation->task, error);
+  ImportEnd end = IMPORT_FAILED;
+  if (has_root && is_sound && import_have_names(it, image, error))
+    end = IMPORT_DONE;
+  else if (is_sound)
+    end = import_end_of_failure(it);
+  if (end == IMPORT_FAILED && it->import->loaded)
     import_undo(it->import);
   scratch_release_signals();
-  return ok;
+  return end;
 }
 
 /* Podman's storage is anybody's between two of its steps. Who prunes meanwhile takes an image that
  * has no name yet; who removes another name of the image takes it before it gets ours; and all
  * images of a path have one layer, which load finds and then misses where the last of them is just
- * removed. */
-static gboolean
-import_was_disturbed(const GError *error)
-{
-  static const char *const signs[] = {
-      "image not known",        "layer not known", "not a layer, image, or container",
-      "locating item named \"", "not an image",    "o such file or directory",
-      "size is not known",
-  };
-  for (guint i = 0; i < G_N_ELEMENTS(signs); i++)
-    if (strstr(error->message, signs[i]))
-      return TRUE;
-  return FALSE;
-}
-
-/* Who removes all images as soon as they are there has the last word, as with `podman load'. */
+ * removed. Who removes all images as soon as they are there has the last word, as with `podman
+ * load'. */
 static gboolean
 import_until_there(Importing *it, GError **error)
 {
   for (guint tries = IMPORT_TRIES; tries > 0; tries--) {
     g_autoptr(GError) local = NULL;
-    if (import_once(it, &local))
+    ImportEnd end = import_once(it, &local);
+    if (end == IMPORT_DONE)
       return TRUE;
-    if (!import_was_disturbed(local) || (tries == 1 && !it->load_worked)) {
+    if (end == IMPORT_FAILED || (tries == 1 && !it->was_there)) {
       g_propagate_error(error, g_steal_pointer(&local));
       return FALSE;
     }

@@ -74,29 +74,26 @@ podman_argv(const char *const *arguments)
   return argv;
 }
 
+/* @options: what of it differs from call to call; argv, what and hint are set here. */
 static gboolean
-run(const char *const *arguments, const char *tmpdir, const char *telling, char **ret_output,
-    GError **error)
+run(const char *const *arguments, const RunProgram *options, char **ret_output, GError **error)
 {
   g_autoptr(GPtrArray) argv = podman_argv(arguments);
   /* "podman image inspect", without options and images. */
   gboolean two = arguments[1] && g_str_equal(arguments[0], "image");
   g_autofree char *what =
       g_strconcat("podman ", arguments[0], two ? " " : "", two ? arguments[1] : "", NULL);
-  RunProgram program = {
-      .argv = (const char *const *)argv->pdata,
-      .what = what,
-      .hint = "install podman, or name it with --podman",
-      .tmpdir = tmpdir,
-      .telling = telling,
-  };
+  RunProgram program = *options;
+  program.argv = (const char *const *)argv->pdata;
+  program.what = what;
+  program.hint = "install podman, or name it with --podman";
   return run_program(&program, ret_output, error);
 }
 
 gboolean
 podman_run(const char *const *arguments, char **ret_output, GError **error)
 {
-  return run(arguments, NULL, NULL, ret_output, error);
+  return run(arguments, &(RunProgram){0}, ret_output, error);
 }
 
 gboolean
@@ -105,7 +102,30 @@ podman_load(const char *file, const char *format, const char *tmpdir, GError **e
   const char *arguments[] = {"load", "--quiet", "--input", file, NULL};
   /* It tries all formats, and says of each why it was not that. */
   g_autofree char *telling = g_strdup_printf("* %s: ", format);
-  return run(arguments, tmpdir, telling, NULL, error);
+  return run(arguments, &(RunProgram){.tmpdir = tmpdir, .telling = telling}, NULL, error);
+}
+
+gboolean
+podman_has_image(const char *image, gboolean *ret_has, GError **error)
+{
+  const char *arguments[] = {"image", "exists", image, NULL};
+  int status;
+  gboolean has = run(arguments, &(RunProgram){.ret_status = &status}, NULL, error);
+  /* podman-image-exists(1): 1 is no, 125 an error. */
+  if (!has && status != 1)
+    return FALSE;
+  if (!has)
+    g_clear_error(error);
+  *ret_has = has;
+  return TRUE;
+}
+
+gboolean
+podman_is_remote(void)
+{
+  const char *arguments[] = {"info", "--format", "{{.Host.ServiceIsRemote}}", NULL};
+  g_autofree char *answer = NULL;
+  return podman_run(arguments, &answer, NULL) && g_str_has_prefix(answer, "true");
 }
 
 void

@@ -31,6 +31,13 @@ gboolean podman_run(const char *const *arguments, char **ret_output, GError **er
  * @tmpdir. */
 gboolean podman_load(const char *file, const char *format, const char *tmpdir, GError **error);
 
+/* Whether Podman has the image @image, by its own word and not by that of an error's text. */
+gboolean podman_has_image(const char *image, gboolean *ret_has, GError **error);
+
+/* Whether it is a client of a Podman elsewhere (CONTAINER_HOST, podman-remote(1)). It takes about a
+ * second. */
+gboolean podman_is_remote(void);
+
 /* An image in Podman's storage, as `podman image inspect` has it. */
 typedef struct {
   char *id;     /* 64 hex digits */

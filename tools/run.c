@@ -52,6 +52,8 @@ run_program(const RunProgram *program, char **ret_output, GError **error)
   g_autoptr(GError) local = NULL;
   g_auto(GStrv) environment = g_get_environ();
   int status;
+  if (program->ret_status)
+    *program->ret_status = -1;
   if (program->tmpdir)
     environment = g_environ_setenv(environment, "TMPDIR", program->tmpdir, TRUE);
   if (!g_spawn_sync(NULL, (char **)program->argv, environment, G_SPAWN_SEARCH_PATH,
@@ -61,6 +63,8 @@ run_program(const RunProgram *program, char **ret_output, GError **error)
                         program->hint);
     return util_error(error, NIXSTORE_ERROR_FAILED, "run %s: %s", program->argv[0], local->message);
   }
+  if (program->ret_status && WIFEXITED(status))
+    *program->ret_status = WEXITSTATUS(status);
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     g_autofree char *line = telling_line(errors, program->telling);
     return util_error(error, NIXSTORE_ERROR_FAILED, "%s: %s", program->what, line);

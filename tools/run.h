@@ -14,6 +14,7 @@ typedef struct {
   const char *tmpdir;      /* its TMPDIR; NULL: ours */
   const char *telling; /* how the line of its complaints begins that tells what is wrong; NULL, or
                           where there is none: the last one */
+  int *ret_status;     /* NULL, or: what it exited with goes here; -1 where it did not exit */
 } RunProgram;
 
 /* Runs it. Its standard output goes to *ret_output (NULL: dropped), its standard input is empty.

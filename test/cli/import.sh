@@ -82,6 +82,8 @@ bad extra 'echo x >rootfs/extra; handmade_seal .'
 check_fails "a file that the manifest does not have" 1 'extra' import "$BAD"
 bad escape 'printf "./../x\n" >>ownership.mtree; handmade_seal .'
 check_fails "a manifest that leads out" 1 'ownership.mtree' import "$BAD"
+bad words 'echo x >"rootfs/no such file or directory"; handmade_seal .'
+check_fails "nor one that is called like an error" 1 'no such file or directory' import "$BAD"
 bad link-out 'rm -r rootfs/etc; ln -s /etc rootfs/etc; handmade_seal .'
 check_fails "a symlink where the manifest has a directory" 1 'etc' import "$BAD"
 nix-store --delete "$PLAIN" "$P" >/dev/null 2>&1
@@ -203,7 +205,8 @@ nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
 # ---- somebody removes the image between two steps of an import, as prune does: before the verb that
-# $T/meddle names, or after it; once, or whenever there is an image to remove
+# $T/meddle names, or after it; once, or whenever there is an image to remove. What fails then says so in
+# words of which nobody knows any.
 cat >"$T/meddle-podman" <<END
 #!/bin/sh
 meddle() {
@@ -213,8 +216,9 @@ meddle() {
 program=$PODMAN
 [ "\${0##*/}" != meddle-nix ] || program=$(command -v nix-store)
 meddle before "\$*"
-"\$program" "\$@"
+"\$program" "\$@" 2>"$T/meddle-said"
 rc=\$?
+if [ \$rc = 0 ]; then cat "$T/meddle-said"; else echo "Datei oder Verzeichnis nicht gefunden"; fi >&2
 meddle after "\$*"
 exit \$rc
 END
@@ -299,6 +303,30 @@ check "the path is there" nix-store --query --hash "$OUT"
 check "what nobody holds was collected" test ! -e "$garbage"
 podman rmi collected >/dev/null 2>&1
 nix-store --gc >/dev/null 2>&1
+P=$(handmade_add "$T/hello")
+
+# ---- a Podman elsewhere: it takes the image, and says that its layers are where they are not
+cat >"$T/elsewhere-podman" <<END
+#!/bin/sh
+case "\$*" in
+  *ServiceIsRemote*) echo true ;;
+  *inspect*) "$PODMAN" "\$@" >"$T/elsewhere-says" && sed "s,$T/p/mp/root,$T/\$(cat "$T/elsewhere"),g" "$T/elsewhere-says" ;;
+  *) exec "$PODMAN" "\$@" ;;
+esac
+END
+chmod +x "$T/elsewhere-podman"
+mkdir -p "$T/like-here/overlay"
+for elsewhere in nosuch like-here; do
+  echo $elsewhere >"$T/elsewhere"
+  for loaded in loaded "there before"; do
+    [ "$loaded" = loaded ] || import -q "$P" >/dev/null
+    check_fails "Podman's storage is on another host ($elsewhere, $loaded)" 1 \
+      "^nixstore: Podman has its layers in .*/$elsewhere/overlay, which is not on this host: .*needs a local Podman" \
+      "$NIXSTORE" import "$P" --podman "$T/elsewhere-podman" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" --storage-driver overlay
+    is "($elsewhere, $loaded) Podman has what it had before" "$(podman images -q | wc -l)" "$([ "$loaded" = loaded ]; echo $?)"
+    podman rmi -a >/dev/null 2>&1
+  done
+done
 P=$(handmade_add "$T/hello")
 
 # ---- a storage that takes no layer: Podman complains once for each format that it tries
