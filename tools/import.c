@@ -341,10 +341,10 @@ import_undo(const Import *import)
   const char *rmi[] = {"rmi", import->image_id, NULL};
   const char *untag[] = {"untag", import->image_id, import->name, NULL};
   g_autoptr(PodmanImage) image = podman_inspect_image(import->image_id, NULL);
-  if (!image)
-    return;
-  gboolean ours =
-      !image->names[0] || (g_str_equal(image->names[0], import->name) && !image->names[1]);
+  /* One that cannot be looked at would stay without a root. Podman itself refuses to remove by its
+   * ID what has several names. */
+  gboolean ours = !image || !image->names[0] ||
+                  (g_str_equal(image->names[0], import->name) && !image->names[1]);
   podman_run(ours ? rmi : untag, NULL, NULL);
 }
 

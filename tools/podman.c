@@ -2,11 +2,11 @@
 #include "config.h"
 
 #include "podman.h"
+#include "json-text.h"
 #include "run.h"
 #include "session.h"
 #include "util.h"
 
-#include <jansson.h>
 #include <string.h>
 
 static char *option_podman;
@@ -184,6 +184,27 @@ image_from_json(json_t *object)
   return image;
 }
 
+/* What is read of an image. Its config is not asked for: an image may put texts into it that Go
+ * takes and jansson does not. */
+#define INSPECT_FORMAT                                                                             \
+  "{\"Id\":{{json .ID}},\"RepoTags\":{{json .RepoTags}},\"GraphDriver\":{{json .GraphDriver}}}"
+
+/* The images of Podman's answer, an object a line. */
+static GPtrArray *
+images_from_lines(const char *answer)
+{
+  GPtrArray *images = g_ptr_array_new_with_free_func((GDestroyNotify)podman_image_free);
+  g_auto(GStrv) lines = g_strsplit(answer, "\n", -1);
+  for (char **line = lines; *line; line++) {
+    json_t *object = **line ? json_parse(*line, strlen(*line), NULL) : NULL;
+    PodmanImage *image = image_from_json(object);
+    json_decref(object);
+    if (image)
+      g_ptr_array_add(images, image);
+  }
+  return images;
+}
+
 GPtrArray *
 podman_inspect_images(const char *const *images, GError **error)
 {
@@ -191,30 +212,21 @@ podman_inspect_images(const char *const *images, GError **error)
   g_autofree char *output = NULL;
   g_ptr_array_add(arguments, (char *)"image");
   g_ptr_array_add(arguments, (char *)"inspect");
+  g_ptr_array_add(arguments, (char *)"--format");
+  g_ptr_array_add(arguments, (char *)INSPECT_FORMAT);
   g_ptr_array_add(arguments, (char *)"--");
+  guint n_before = arguments->len;
   for (; *images; images++)
     g_ptr_array_add(arguments, (char *)*images);
+  guint n_images = arguments->len - n_before;
   g_ptr_array_add(arguments, NULL);
   if (!podman_run((const char *const *)arguments->pdata, &output, error))
     return NULL;
-
-  g_autoptr(GPtrArray) result = g_ptr_array_new_with_free_func((GDestroyNotify)podman_image_free);
-  json_t *array = json_loads(output, 0, NULL);
-  gsize i;
-  json_t *object;
-  json_array_foreach(array, i, object)
-  {
-    PodmanImage *image = image_from_json(object);
-    if (image)
-      g_ptr_array_add(result, image);
-  }
-  gboolean whole = result->len == arguments->len - 4;
-  json_decref(array);
-  if (!whole) {
-    util_error(error, NIXSTORE_ERROR_FAILED, "podman image inspect: its answer is not understood");
-    return NULL;
-  }
-  return g_steal_pointer(&result);
+  g_autoptr(GPtrArray) result = images_from_lines(output);
+  if (result->len == n_images)
+    return g_steal_pointer(&result);
+  util_error(error, NIXSTORE_ERROR_FAILED, "podman image inspect: its answer is not understood");
+  return NULL;
 }
 
 PodmanImage *

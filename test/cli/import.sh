@@ -204,6 +204,25 @@ podman rmi hello >/dev/null
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- a NUL in a config, which Podman takes and prints as it is
+mkdir "$T/nul"
+handmade_stage "$T/nul"
+sed -i 's|"a":"b"|"a":"b\\u0000c"|' "$T/nul/config.json"
+handmade_seal "$T/nul"
+NUL=$(handmade_add "$T/nul")
+check "an image with a NUL in a label" import "$NUL"
+is "it has its root" "$(readlink "$root_layers"/*/nixstore-gcroot)" "$NUL"
+podman rmi -a -f >/dev/null
+# What Podman says of an image is not understood: the image goes again.
+cat >"$T/babbles" <<END
+#!/bin/sh
+case "\$*" in *'image inspect'*) echo '[{}]' ;; *) exec "$PODMAN" "\$@" ;; esac
+END
+chmod +x "$T/babbles"
+check_fails "a Podman that is not understood" 1 'its answer is not understood' \
+  "$NIXSTORE" import "$P" --podman "$T/babbles" --root "$T/p/mp/root" --runroot "$RUNROOTS/mp" --storage-driver overlay
+is "leaves no image without a root" "$(podman images -q | wc -l)" 0
+
 # ---- somebody removes the image between two steps of an import, as prune does: before the verb that
 # $T/meddle names, or after it; once, or whenever there is an image to remove. What fails then says so in
 # words of which nobody knows any.

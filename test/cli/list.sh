@@ -39,6 +39,38 @@ is "list: a line for each name" "$(ours list | sed 1d | sed 's/  */ /g' | sort)"
     read -r name id <<<"$n"
     echo "localhost/$name ${id:0:12} 3.0 KiB $P"
   done | sort)"
+# Podman takes labels that C has no strings for, in values and in names.
+for label in '"a\u0000b": "c"' '"a": "b\u0000c"' '"a": "\ud800"'; do
+  mkdir "$T/odd"
+  python3 - "$SRCDIR/test/images" "$T/odd" "{$label}" "$(echo "$T/hello/rootfs/etc/shadow")" <<'END' || tap_not_ok "the odd image is made"
+import hashlib, io, json, sys, tarfile
+images, out, labels, content = sys.argv[1:]
+layer = io.BytesIO()
+with tarfile.open(fileobj=layer, mode="w") as t:
+    t.add(content, "file")
+layer = layer.getvalue()
+config = ('{"architecture":"amd64","os":"linux","config":{"Labels":%s},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}'
+          % (labels, hashlib.sha256(layer).hexdigest())).encode()
+name = hashlib.sha256(config).hexdigest() + ".json"
+manifest = json.dumps([{"Config": name, "RepoTags": ["localhost/odd:1"], "Layers": ["layer.tar"]}]).encode()
+with tarfile.open(out + "/odd.tar", "w") as t:
+    for n, data in (("layer.tar", layer), (name, config), ("manifest.json", manifest)):
+        info = tarfile.TarInfo(n)
+        info.size = len(data)
+        t.addfile(info, io.BytesIO(data))
+END
+  podman load -q -i "$T/odd/odd.tar" >/dev/null || tap_not_ok "Podman takes $label"
+  cat >"$T/odd/podman" <<END
+#!/bin/sh
+case "\$*" in *'image inspect'*) echo x >>"$T/odd/asked" ;; esac
+exec "$PODMAN" "\$@"
+END
+  chmod +x "$T/odd/podman"
+  is "an image with the label $label: list has what it has without" "$(ours list --podman "$T/odd/podman" 2>&1)" \
+    "$(podman rmi odd:1 >/dev/null; ours list)"
+  is "and Podman was asked once" "$(wc -l <"$T/odd/asked")" 1
+  rm -r "$T/odd"
+done
 check "list is quick: at most four of podman's own turns" python3 - "$NIXSTORE" "$PODMAN" "$T" "$RUNROOTS" <<'END'
 import resource, subprocess, sys
 nixstore, podman, t, run = sys.argv[1:]
