@@ -238,22 +238,6 @@ import_is_whole(const PodmanImage *image, const Reference *reference)
          g_str_equal(found->nar_hash, reference->nar_hash);
 }
 
-/* Takes an image that lost its reference out of Podman's storage, so that it can be loaded again.
- * One that containers stand on stays. */
-static gboolean
-import_remove_damaged(const PodmanImage *image, GError **error)
-{
-  const char *untag[] = {"untag", image->id, NULL};
-  const char *rmi[] = {"rmi", image->id, NULL};
-  if ((!image->names[0] || podman_run(untag, NULL, error)) && podman_run(rmi, NULL, error))
-    return TRUE;
-  g_prefix_error(error,
-                 "the image %.12s has lost its reference, by a power failure perhaps, and is in "
-                 "use: remove it with `podman rmi --force %.12s' and import it again: ",
-                 image->id, image->id);
-  return FALSE;
-}
-
 static gboolean
 import_give_names(const char *id, char **names, GError **error)
 {
@@ -264,6 +248,24 @@ import_give_names(const char *id, char **names, GError **error)
     g_ptr_array_add(arguments, *names);
   g_ptr_array_add(arguments, NULL);
   return arguments->len == 3 || podman_run((const char *const *)arguments->pdata, NULL, error);
+}
+
+/* Takes an image that lost its reference out of Podman's storage, so that it can be loaded again.
+ * One that containers stand on stays, with the names that it has: Podman removes none that has more
+ * than one without --force, which takes its containers as well. */
+static gboolean
+import_remove_damaged(const PodmanImage *image, GError **error)
+{
+  const char *untag[] = {"untag", image->id, NULL};
+  const char *rmi[] = {"rmi", image->id, NULL};
+  if ((!image->names[0] || podman_run(untag, NULL, error)) && podman_run(rmi, NULL, error))
+    return TRUE;
+  import_give_names(image->id, image->names, NULL);
+  g_prefix_error(error,
+                 "the image %.12s has lost its reference, by a power failure perhaps, and is in "
+                 "use: remove it with `podman rmi --force %.12s' and import it again: ",
+                 image->id, image->id);
+  return FALSE;
 }
 
 /* What one import works with. */
@@ -408,6 +410,16 @@ import_until_there(Importing *it, GError **error)
   return TRUE;
 }
 
+/* The image @damaged was removed, and nothing could be put in its place. */
+static void
+import_note_names(const PodmanImage *damaged)
+{
+  g_autofree char *names = damaged ? g_strjoinv(", ", damaged->names) : NULL;
+  if (names && *names)
+    command_note("the image %.12s, which had lost its reference, is removed; it was called %s",
+                 damaged->id, names);
+}
+
 Import *
 import_image(const char *store_path, const char *name, GError **error)
 {
@@ -430,8 +442,10 @@ import_image(const char *store_path, const char *name, GError **error)
   import->image_id = g_strdup(reference->id);
   /* Podman does flush its books: they are not to name a path that a power failure takes. */
   g_auto(Importing) importing = {import, &preparation, reference, scratch};
-  if (!store_flush(store_path, error) || !import_until_there(&importing, error))
+  if (!store_flush(store_path, error) || !import_until_there(&importing, error)) {
+    import_note_names(importing.damaged);
     return NULL;
+  }
   if (import->loaded && task_join(&probe.task, NULL) && !probe.can_mount)
     command_note("containers of it need nixstore-mount as the overlay driver's mount_program, or "
                  "the storage driver nixstore: see nixstore-mount(8)");

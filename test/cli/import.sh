@@ -204,6 +204,18 @@ podman rmi hello >/dev/null
 nix-store --gc >/dev/null 2>&1
 P=$(handmade_add "$T/hello")
 
+# ---- an image that lost its reference and is in use: it keeps its names, and gets them when it is repaired
+import -q "$P" >/dev/null
+podman tag hello team/greeter:1
+podman create --name user hello >/dev/null
+: >"$(echo "$root_layers"/*/diff/.nixstore/reference.json)"
+check_fails "a damaged image that a container uses" 1 'has lost its reference, .* and is in use' import "$P"
+is "has its names" "$(podman images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" "localhost/hello:latest localhost/team/greeter:1 "
+podman rm user >/dev/null
+check "one that nothing uses is repaired" import "$P"
+is "and has its names" "$(podman images --format '{{.Repository}}:{{.Tag}}' | sort | tr '\n' ' ')" "localhost/hello:latest localhost/team/greeter:1 "
+podman rmi -a -f >/dev/null
+
 # ---- a NUL in a config, which Podman takes and prints as it is
 mkdir "$T/nul"
 handmade_stage "$T/nul"
