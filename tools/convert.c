@@ -131,7 +131,13 @@ open_source(const char *spec, guint64 max_size, GError **error)
 {
   g_autoptr(SourcePlatform) platform = source_platform_new(option_platform, error);
   g_autoptr(Progress) progress = progress_new("reading the archive");
-  SourceOptions options = {platform, option_platform != NULL, max_size, tick, progress};
+  /* skopeo is not told of the storage that Podman is: nor has it Podman's drivers. */
+  SourceOptions options = {.platform = platform,
+                           .check_platform = option_platform != NULL,
+                           .max_size = max_size,
+                           .tick = tick,
+                           .tick_data = progress,
+                           .save = podman_is_named() ? podman_save : NULL};
 
   return platform != NULL ? source_open(spec, &options, error) : NULL;
 }

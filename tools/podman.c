@@ -49,6 +49,12 @@ podman_chooses_storage(void)
   return option_root || option_storage_driver || option_storage_opt;
 }
 
+gboolean
+podman_is_named(void)
+{
+  return option_podman || option_runroot || podman_chooses_storage();
+}
+
 static void
 add_option(GPtrArray *argv, const char *name, const char *value)
 {
@@ -126,6 +132,19 @@ podman_is_remote(void)
   const char *arguments[] = {"info", "--format", "{{.Host.ServiceIsRemote}}", NULL};
   g_autofree char *answer = NULL;
   return podman_run(arguments, &answer, NULL) && g_str_has_prefix(answer, "true");
+}
+
+char *
+podman_save(const char *image, const char *directory, GError **error)
+{
+  const char *inspect[] = {"image", "inspect", "--format", "{{.ManifestType}}", "--", image, NULL};
+  g_autofree char *type = NULL;
+  if (!podman_run(inspect, &type, error))
+    return NULL;
+  const char *format = strstr(type, "docker") ? "docker-archive" : "oci-archive";
+  g_autofree char *file = g_build_filename(directory, "image.tar", NULL);
+  const char *save[] = {"save", "--quiet", "--format", format, "--output", file, "--", image, NULL};
+  return podman_run(save, NULL, error) ? g_strconcat(format, ":", file, NULL) : NULL;
 }
 
 void

@@ -21,6 +21,9 @@ gboolean podman_option_names(const char *text);
 /* Whether the user chose the storage by an option: then Podman does not heed its configuration. */
 gboolean podman_chooses_storage(void);
 
+/* Whether the user said by any option which Podman, or which storage of its, is meant. */
+gboolean podman_is_named(void);
+
 /* Runs podman, the user's options first, then @arguments (NULL at the end). Its standard output
  * goes to *ret_output (NULL: dropped), its standard input is empty. On failure the error holds its
  * last line. */
@@ -30,6 +33,11 @@ gboolean podman_run(const char *const *arguments, char **ret_output, GError **er
  * its way, and leaves when it fails, is in
  * @tmpdir. */
 gboolean podman_load(const char *file, const char *format, const char *tmpdir, GError **error);
+
+/* Saves @image as an archive in @directory, in the format of its manifest: only then does its
+ * config, of which its ID is the digest, stay what it is. Returns the archive as source.h names it.
+ */
+char *podman_save(const char *image, const char *directory, GError **error);
 
 /* Whether Podman has the image @image, by its own word and not by that of an error's text. */
 gboolean podman_has_image(const char *image, gboolean *ret_has, GError **error);

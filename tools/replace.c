@@ -65,21 +65,6 @@ check_replaceable(const PodmanImage *image, GError **error)
   return TRUE;
 }
 
-/* Saves @image in the format of its manifest: only then does its config, of which its ID is the
- * digest, stay what it is. Returns the archive as source.h names it. */
-static char *
-save_image(const PodmanImage *image, const Scratch *scratch, GError **error)
-{
-  const char *inspect[] = {"image", "inspect", "--format", "{{.ManifestType}}", image->id, NULL};
-  g_autofree char *type = NULL;
-  if (!podman_run(inspect, &type, error))
-    return NULL;
-  const char *format = strstr(type, "docker") ? "docker-archive" : "oci-archive";
-  g_autofree char *file = g_build_filename(scratch->path, "image.tar", NULL);
-  const char *save[] = {"save", "--quiet", "--format", format, "--output", file, image->id, NULL};
-  return podman_run(save, NULL, error) ? g_strconcat(format, ":", file, NULL) : NULL;
-}
-
 /* @image, which Podman has, as a path of the Nix store. */
 static char *
 convert_podman_image(const PodmanImage *image, const char *name, guint64 max_size,
@@ -88,7 +73,7 @@ convert_podman_image(const PodmanImage *image, const char *name, guint64 max_siz
   Source named = {.reference = image->names[0]};
   g_autofree char *own_name = name ? g_strdup(name) : source_make_name(&named);
   g_autoptr(Scratch) scratch = scratch_new(error);
-  g_autofree char *archive = scratch ? save_image(image, scratch, error) : NULL;
+  g_autofree char *archive = scratch ? podman_save(image->id, scratch->path, error) : NULL;
   return archive ? convert_image(archive, own_name, max_size, ret_hold, error) : NULL;
 }
 

@@ -232,6 +232,28 @@ open_with_skopeo(Source *source, const char *spec, const char *name, const Sourc
   return open_dir(source, spec, directory, options, error);
 }
 
+static gboolean open_saved(Source *source, const char *spec, const SourceOptions *options,
+                           GError **error);
+
+/* A name that says itself where the storage is ("[overlay@/var/lib/x]app") is skopeo's. */
+static gboolean
+open_storage(Source *source, const char *spec, const char *name, const SourceOptions *options,
+             GError **error)
+{
+  Private *private = source->private;
+  g_autofree char *archive = NULL;
+
+  if (options->save == NULL || *name == '[')
+    return open_with_skopeo(source, spec, name, options, error);
+  private->scratch = scratch_new(error);
+  archive = private->scratch != NULL ? options->save(name, private->scratch->path, error) : NULL;
+  if (archive == NULL || !open_saved(source, archive, options, error))
+    return FALSE;
+  g_free(source->reference);
+  source->reference = complete_reference(name);
+  return TRUE;
+}
+
 static const Transport transports[] = {
     {"oci-archive:", open_oci_archive},
     {"docker-archive:", open_docker_archive},
@@ -239,7 +261,7 @@ static const Transport transports[] = {
     {"dir:", open_dir},
     {"docker:", open_with_skopeo},
     {"docker-daemon:", open_with_skopeo},
-    {"containers-storage:", open_with_skopeo},
+    {"containers-storage:", open_storage},
 };
 
 static const Transport *
@@ -253,6 +275,15 @@ find_transport(const char *spec, GError **error)
              "docker://IMAGE or containers-storage:IMAGE",
              spec);
   return NULL;
+}
+
+static gboolean
+open_saved(Source *source, const char *spec, const SourceOptions *options, GError **error)
+{
+  const Transport *transport = find_transport(spec, error);
+
+  return transport != NULL &&
+         transport->open(source, spec, spec + strlen(transport->prefix), options, error);
 }
 
 Source *

@@ -26,6 +26,9 @@ typedef struct {
    * compressed archive's; @total 0: it is not known. NULL. */
   void (*tick)(void *data, guint64 done, guint64 total);
   void *tick_data;
+  /* Saves the image that a containers-storage: source names into @directory, and returns the
+   * archive as a source. NULL: skopeo reads the storage that it takes for Podman's. */
+  char *(*save)(const char *name, const char *directory, GError **error);
 } SourceOptions;
 
 typedef struct {

@@ -70,6 +70,14 @@ podman_vfs tag "$id" localhost/some/plain
 is "or by the tag that it stands for" \
   "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]localhost/some/plain" | sed 's/.*-plain/plain/')" plain-latest
 is "an ID is no name" "$("$NIXSTORE" convert "containers-storage:[vfs@$root+$run]${id:0:12}" | cut -d- -f 2-)" "${id:0:12}"
+for name in "$id" localhost/some/name:v1 some/name:v1; do
+  is "of the storage that options name: ${name/$id/ID}" "$(convert "containers-storage:$name" --storage-driver vfs --root "$root" --runroot "$run")" "$want"
+done
+is "which gives the same name" \
+  "$("$NIXSTORE" convert "containers-storage:localhost/some/plain" --storage-driver vfs --root "$root" --runroot "$run" | sed 's/.*-plain/plain/')" plain-latest
+check_fails "an image that is not in that storage" 1 '^nixstore: containers-storage:nosuch: podman image inspect:.*nosuch' \
+  convert containers-storage:nosuch --storage-driver vfs --root "$root" --runroot "$run"
+check "brackets take precedence" convert "containers-storage:[vfs@$root+$run]$id" --storage-driver overlay --root "$T/nosuch" --runroot "$run"
 check_fails "an image that is not there" 1 'skopeo' convert "containers-storage:[vfs@$root+$run]nosuch"
 
 # ---- a registry
