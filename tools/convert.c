@@ -4,6 +4,7 @@
 #include "collapse.h"
 #include "command.h"
 #include "convert.h"
+#include "failures.h"
 #include "follow.h"
 #include "image.h"
 #include "import.h"
@@ -197,6 +198,22 @@ replace_one(const char *image, guint64 max_size, GError **error)
   return TRUE;
 }
 
+/* Whether @image was tried before, to no avail, which is said of it instead. Podman's list of
+ * images changes also when one is loaded and then taken out again: whoever waits for that would try
+ * for ever. */
+static gboolean
+skip_failed(const char *image)
+{
+  g_autofree char *reason = NULL;
+
+  if (!failures_has(image, &reason))
+    return FALSE;
+  command_note("%.12s is left as it is, as it failed before (`nixstore convert --replace %.12s' "
+               "tries again): %s",
+               image, image, reason);
+  return TRUE;
+}
+
 /* One that cannot be replaced is no reason to leave the others. */
 static gboolean
 replace_pulled(guint64 max_size, GError **error)
@@ -207,7 +224,7 @@ replace_pulled(guint64 max_size, GError **error)
 
   for (char **image = images; image != NULL && *image != NULL; image++) {
     g_autoptr(GError) local = NULL;
-    if (!replace_one(*image, max_size, &local)) {
+    if (!skip_failed(*image) && !replace_one(*image, max_size, &local)) {
       command_note("%s", local->message);
       failed++;
     }

@@ -206,6 +206,9 @@ doctor_check_leftovers(Doctor *doctor)
                g_strdup("chown and chmod it as it says, or set another cache in nixstore.conf(5)"));
   for (guint i = 0; i < leftovers->len; i++) {
     const Leftover *leftover = leftovers->pdata[i];
+    /* Of use to whoever replaces pulled images: only gc's user may think otherwise. */
+    if (leftover->kind == LEFTOVER_FAILURES)
+      continue;
     if (leftover->is_damaged) {
       doctor_add(doctor, DOCTOR_WARNING, g_strdup_printf("%s: %s", leftover->path, leftover->why),
                  g_strdup("`nixstore gc' removes it; it is made anew when it is wanted"));

@@ -3,6 +3,7 @@
 
 #include "leftovers.h"
 #include "cache-facts.h"
+#include "failures.h"
 #include "fuseserver.h"
 #include "overlaydir.h"
 #include "scratch.h"
@@ -232,6 +233,22 @@ remove_overlaydir(const Leftover *leftover, GError **error)
   return data && overlaydir_remove_old(leftover->path, data, error);
 }
 
+static void
+find_failures(Search *search)
+{
+  char *path = failures_find_file();
+  struct stat st;
+  if (path)
+    search_add(search, LEFTOVER_FAILURES, path, g_strdup("images that failed may be tried again"),
+               lstat(path, &st) == 0 ? (guint64)st.st_blocks * 512 : 0);
+}
+
+static gboolean
+remove_failures(const Leftover *leftover, GError **error)
+{
+  return unlink(leftover->path) == 0 || util_error_errno(error, "remove %s", leftover->path);
+}
+
 static const struct {
   const char *name;
   void (*find)(Search *search); /* NULL: found together with another kind */
@@ -244,6 +261,7 @@ static const struct {
     [LEFTOVER_SCRATCH] = {"scratch", find_scratch, remove_scratch},
     [LEFTOVER_ROOT] = {"root", find_roots, remove_root},
     [LEFTOVER_OVERLAYDIR] = {"overlaydir", find_overlaydirs, remove_overlaydir},
+    [LEFTOVER_FAILURES] = {"failures", find_failures, remove_failures},
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(kinds) == LEFTOVER_N_KINDS);
 

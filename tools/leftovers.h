@@ -16,6 +16,7 @@ typedef enum {
   LEFTOVER_SCRATCH,    /* the temporary directory of a killed command */
   LEFTOVER_ROOT,       /* a GC root in the store's books whose layer is gone */
   LEFTOVER_OVERLAYDIR, /* of mode overlaydir, made by another version */
+  LEFTOVER_FAILURES,   /* the note of images that could not be replaced */
   LEFTOVER_N_KINDS,
 } LeftoverKind;
 

@@ -53,16 +53,23 @@ podman_inspect_each(GPtrArray *ids, GPtrArray *left_out)
 }
 
 GPtrArray *
-references_list(GPtrArray *left_out, GError **error)
+references_list_images(GPtrArray *left_out, GError **error)
 {
   g_autoptr(GPtrArray) ids = podman_image_ids(error);
-  GPtrArray *entries =
-      ids ? g_ptr_array_new_with_free_func((GDestroyNotify)image_reference_free) : NULL;
-  if (!ids || ids->len == 1)
-    return entries;
-  g_autoptr(GPtrArray) images = podman_inspect_images((const char *const *)ids->pdata, NULL);
+  if (!ids)
+    return NULL;
+  GPtrArray *images =
+      ids->len > 1 ? podman_inspect_images((const char *const *)ids->pdata, NULL) : NULL;
+  return images ? images : podman_inspect_each(ids, left_out);
+}
+
+GPtrArray *
+references_list(GPtrArray *left_out, GError **error)
+{
+  g_autoptr(GPtrArray) images = references_list_images(left_out, error);
   if (!images)
-    images = podman_inspect_each(ids, left_out);
+    return NULL;
+  GPtrArray *entries = g_ptr_array_new_with_free_func((GDestroyNotify)image_reference_free);
   while (images->len > 0) {
     g_autoptr(PodmanImage) image = g_ptr_array_steal_index(images, 0);
     g_autoptr(GError) local = NULL;

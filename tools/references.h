@@ -13,6 +13,9 @@ typedef struct {
   guint64 size;     /* of its NAR; 0 when it is not present */
 } ImageReference;
 
+/* All of Podman's images, of PodmanImage, each once; what is wrong goes to @left_out as below. */
+GPtrArray *references_list_images(GPtrArray *left_out, GError **error);
+
 /* All of them, of ImageReference; what could not be read is left out, with a line appended to
  * @left_out for each. */
 GPtrArray *references_list(GPtrArray *left_out, GError **error);

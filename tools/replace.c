@@ -8,8 +8,10 @@
 
 #include "command.h"
 #include "convert.h"
+#include "failures.h"
 #include "import.h"
 #include "podman.h"
+#include "references.h"
 #include "scratch.h"
 #include "settings.h"
 #include "source.h"
@@ -110,7 +112,7 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   g_autoptr(Replacement) result = g_new0(Replacement, 1);
   g_autoptr(PodmanImage) old = podman_inspect_image(image, error);
   g_autoptr(AddHold) hold = NULL;
-  gboolean stands, is_all;
+  gboolean stands, is_all, there;
   if (!old || !stands_on_store(old, &stands, &is_all, error))
     return NULL;
   result->old_id = g_strdup(old->id);
@@ -124,9 +126,13 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   g_autoptr(Import) import =
       result->store_path ? import_image(result->store_path, aside, error) : NULL;
   if (!import || !replace_names(old->id, import, error)) {
+    /* Who has removed it may pull it again. */
+    if (podman_has_image(old->id, &there, NULL) && there)
+      failures_add(old->id, *error);
     g_prefix_error(error, "%s: ", image);
     return NULL;
   }
+  failures_remove(old->id);
   result->image_id = g_strdup(import->image_id);
   return g_steal_pointer(&result);
 }
@@ -161,23 +167,17 @@ has_registry_name(const PodmanImage *image)
 char **
 replace_list_pulled(GError **error)
 {
-  const char *arguments[] = {"images", "--quiet", "--no-trunc", NULL};
-  g_autofree char *output = NULL;
-  if (!podman_run(arguments, &output, error))
+  /* One that went in the meantime is none that is missing. */
+  g_autoptr(GPtrArray) left_out = g_ptr_array_new_with_free_func(g_free);
+  g_autoptr(GPtrArray) images = references_list_images(left_out, error);
+  if (!images)
     return NULL;
   g_autoptr(GStrvBuilder) pulled = g_strv_builder_new();
-  g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
-  g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
-  for (char **line = lines; *line; line++) {
-    const char *id = g_str_has_prefix(*line, "sha256:") ? *line + strlen("sha256:") : *line;
+  for (guint i = 0; i < images->len; i++) {
+    const PodmanImage *image = images->pdata[i];
     gboolean stands = TRUE, is_all;
-    if (!*id || !g_hash_table_add(seen, (char *)id))
-      continue;
-    /* One that went in the meantime is none that is missing. */
-    g_autoptr(PodmanImage) image = podman_inspect_image(id, NULL);
-    if (image && has_registry_name(image) && stands_on_store(image, &stands, &is_all, NULL) &&
-        !stands)
-      g_strv_builder_add(pulled, id);
+    if (has_registry_name(image) && stands_on_store(image, &stands, &is_all, NULL) && !stands)
+      g_strv_builder_add(pulled, image->id);
   }
   return g_strv_builder_end(pulled);
 }

@@ -129,6 +129,39 @@ $(cat "$path/rootfs/etc/debian_version")
   assert_nothing_left "$way: nothing is left"
 done
 
+# ---- what cannot be replaced is not tried for ever: neither an image that is wrong, nor one that Podman takes and
+# that is then taken out again, which changes its list of images as a pull does
+cat >"$T/podman-that-fails" <<END
+#!/bin/sh
+echo "\$*" >>"$T/asked"
+for word; do [ "\$word" != tag ] || { echo "no tags today" >&2; exit 1; }; done
+exec "$PODMAN" "\$@"
+END
+chmod +x "$T/podman-that-fails"
+pulled() { nixstore_for mountprogram convert --replace --pulled --podman "$T/podman-that-fails" "$@"; }
+podman_mountprogram tag "$(podman_mountprogram pull -q "$source" | tail -n 1)" "registry.example/$name:5"
+check_fails "--pulled: a step that fails" 1 '' pulled -q
+check "was a conversion" grep -q -w save "$T/asked"
+: >"$T/asked"
+before=$(stat -c %Y.%Z "$T"/p/mp/root/overlay-images/images.json)
+check "once more: it is left alone" pulled
+like "with a line that says why" "$OUT" "^nixstore: .* is left as it is, as it failed before .*no tags today"
+is "which is all" "$(wc -l <<<"$OUT")" 1
+is "Podman's list of images has not changed" "$(stat -c %Y.%Z "$T"/p/mp/root/overlay-images/images.json)" "$before"
+is "nothing was saved" "$(grep -c -w save "$T/asked")" 0
+check_fails "who names it tries again" 1 'no tags today' \
+  nixstore_for mountprogram convert --replace --podman "$T/podman-that-fails" "registry.example/$name:5"
+like "gc forgets it" "$("$NIXSTORE" gc)" '^failures .*images that failed may be tried again'
+check_fails "then it is tried again" 1 '' pulled -q
+check "and saved" grep -q -w save "$T/asked"
+sed -i '1s/1 .*/1 another-version/' "$NIXSTORE_CACHE/replace-failures"
+: >"$T/asked"
+check_fails "and by another version" 1 '' pulled -q
+check "it is saved" grep -q -w save "$T/asked"
+check "one that works" nixstore_for mountprogram convert --replace "registry.example/$name:5"
+is "is forgotten" "$(ls "$NIXSTORE_CACHE/replace-failures" 2>&1 | grep -c 'No such file')" 1
+podman_mountprogram rmi -f -a >/dev/null
+
 if command -v systemd-analyze >/dev/null; then
   # It looks for the pages that the units name, which need not be installed.
   mkdir -p "$T/man/man1"
