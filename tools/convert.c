@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
+#include "argument.h"
 #include "collapse.h"
 #include "command.h"
 #include "convert.h"
@@ -277,6 +278,20 @@ replace_run(const char *image, guint64 max_size, GError **error)
   return option_pulled ? replace_pulled(max_size, error) : replace_one(image, max_size, error);
 }
 
+/* What would otherwise be found wrong after all the work. */
+static gboolean
+check_arguments(const char *spec, GError **error)
+{
+  g_autoptr(GError) local = NULL;
+  g_autoptr(SourcePlatform) platform = source_platform_new(option_platform, &local);
+  g_autofree char *image = NULL;
+
+  if (platform == NULL || !source_check_spec(spec, &local))
+    return command_error_usage(error, "%s", local->message);
+  image = option_tag != NULL ? argument_image_name(option_tag, error) : NULL;
+  return option_tag == NULL || image != NULL;
+}
+
 static gboolean
 convert_run(char **arguments, int n_arguments, GError **error)
 {
@@ -301,6 +316,8 @@ convert_run(char **arguments, int n_arguments, GError **error)
     return command_error_usage(error, option_pulled   ? "--pulled is for --replace"
                                       : option_follow ? "--follow is for --pulled"
                                                       : "a SOURCE is missing");
+  if (!check_arguments(arguments[0], error))
+    return FALSE;
   source = open_source(arguments[0], max_size, error);
   if (source == NULL)
     return FALSE;
@@ -309,13 +326,11 @@ convert_run(char **arguments, int n_arguments, GError **error)
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;
   }
-  if (option_import) {
+  if (option_import)
     import = import_image(store_path, option_tag, error);
-    if (import == NULL)
-      return FALSE;
-  }
+  /* The path is there, whatever became of the import. */
   print_result(source, store_path, import);
-  return TRUE;
+  return !option_import || import != NULL;
 }
 
 const Command command_convert = {

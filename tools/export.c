@@ -202,6 +202,10 @@ export_run(char **arguments, int n_arguments, GError **error)
   if (!destination_parse(arguments[1], &destination, error) ||
       !choose_compression(&destination, &it.compression, error))
     return FALSE;
+  /* There is nowhere to put it, and the image would be called otherwise than was asked for. */
+  if (option_name && !destination.kind)
+    return command_error_usage(error, "--name is for oci-archive:, oci: and docker-archive:, "
+                                      "elsewhere DEST itself names the image");
   g_autofree char *named = option_name ? argument_image_name(option_name, error) : NULL;
   if (option_name && !named)
     return FALSE;

@@ -277,6 +277,12 @@ find_transport(const char *spec, GError **error)
   return NULL;
 }
 
+gboolean
+source_check_spec(const char *spec, GError **error)
+{
+  return find_transport(spec, error) != NULL;
+}
+
 static gboolean
 open_saved(Source *source, const char *spec, const SourceOptions *options, GError **error)
 {

@@ -42,6 +42,9 @@ typedef struct {
   void *private;
 } Source;
 
+/* Whether @spec begins with a transport that there is. Does not look for the source. INVALID. */
+gboolean source_check_spec(const char *spec, GError **error);
+
 /* Opens @spec. INVALID, NOT_FOUND. */
 Source *source_open(const char *spec, const SourceOptions *options, GError **error);
 void source_free(Source *source);

@@ -86,6 +86,7 @@ if command -v skopeo >/dev/null; then
   done
   check "through skopeo to another transport" export_to dir:skopeo-dir
   is "skopeo reads that" "$(skopeo_says dir:skopeo-dir)" "$said"
+  check_fails "a name that skopeo would not get" 2 'DEST itself names the image' export_to dir:named --name a
   check_fails "skopeo fails" 1 'skopeo copy: .*127.0.0.1:1' export_to docker://127.0.0.1:1/a
 else
   tap_skip "the layouts" "skopeo is not installed"

@@ -125,6 +125,10 @@ is "again: it is there already" \
   "$(nixstore_for mountprogram convert --import --tag localhost/app:1 --name x "$source")" "$want"
 check_fails "an import that fails" 1 'no-such-podman' \
   "$NIXSTORE" convert --import --podman /no-such-podman --name x "$source"
+is "leaves the path, which is printed" \
+  "$("$NIXSTORE" convert --import --podman /no-such-podman --name x "$source" 2>/dev/null)" "$want"
+check_fails "a --tag that cannot be is found before anything is read" 2 "is no name for an image" \
+  convert --import --tag Foo:x oci-archive:/nosuch.tar
 podman_mountprogram rmi -a -f >/dev/null 2>&1
 is "nothing is left in the temporary directory" "$(ls -A "$TMPDIR")" ""
 tap_done

@@ -143,7 +143,9 @@ is "--json: imageId" "$(python3 -c 'import json,sys; print(json.loads(sys.argv[1
 is "nothing on standard error" "$(convert "$small" --name x 2>&1 >/dev/null)" ""
 check_fails "a bad name" 2 "no name for the Nix store" convert "$small" --name 'a b'
 check_fails "a bad size" 2 "no number of bytes" convert "$small" --max-size 1X
-check_fails "a bad platform" 1 "no platform" convert "$small" --platform linux
+check_fails "a source without a transport" 2 "names no source" convert /nosuch.tar
+check_fails "an unknown transport" 2 "names no source" convert frob:/nosuch
+check_fails "a bad platform" 2 "no platform" convert "$small" --platform linux
 check_fails "another platform than the image's" 1 "it (is|has no image) for" \
   convert "$small" --platform plan9/amd64
 assert_nothing_left "nothing is left"
