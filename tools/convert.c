@@ -61,7 +61,8 @@ static const GOptionEntry convert_options[] = {
      "With --pulled, if the setting `convert' is pull: whenever Podman's list of images changes, "
      "until standard input ends",
      NULL},
-    {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print the result as a JSON object", NULL},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &option_json,
+     "Print JSON: an object, with --pulled an array of them", NULL},
     {0},
 };
 
@@ -153,13 +154,10 @@ print_result(const Source *source, const char *store_path, const Import *import)
     printf("%s\n", store_path);
     return;
   }
-  object = json_object();
-  json_object_set_new(object, "storePath", output_json_text(store_path));
-  json_object_set_new(object, "name", output_json_text(store_path_name(store_path)));
-  json_object_set_new(object, "imageId", output_json_text(source->config_digest));
+  object = output_path_json(store_path, source->config_digest);
   json_object_set_new(object, "layers", json_integer(source->layers->len));
   if (import != NULL)
-    json_object_set_new(object, "image", output_json_text(import->name));
+    output_add_podman_image(object, import->name, import->image_id);
   output_json(object);
 }
 
@@ -172,30 +170,46 @@ convert_image(const char *spec, const char *name, guint64 max_size, AddHold **re
   return source != NULL ? convert_source(source, name, max_size, ret_hold, error) : NULL;
 }
 
+static json_t *
+replacement_to_json(const Replacement *result)
+{
+  json_t *object = output_path_json(result->store_path, result->config_digest);
+
+  output_add_podman_image(object, result->name, result->image_id);
+  json_object_set_new(object, "replaced",
+                      result->old_id != NULL ? output_json_text(result->old_id) : json_null());
+  return object;
+}
+
+/* With @objects (NULL: none) the result is appended there instead of printed. */
 static gboolean
-replace_one(const char *image, guint64 max_size, GError **error)
+replace_one(const char *image, guint64 max_size, json_t *objects, GError **error)
 {
   g_autoptr(Replacement) result = replace_image(image, option_name, max_size, error);
-  g_autoptr(json_t) object = NULL;
 
   if (result == NULL)
     return FALSE;
-  if (result->store_path == NULL) {
+  if (result->old_id == NULL)
     command_note("%s stands on the Nix store already", result->name);
-    return TRUE;
-  }
-  command_note("%s is %.12s now; `podman image prune' frees what the old image %.12s takes",
-               result->name, result->image_id, result->old_id);
-  if (!option_json) {
+  else
+    command_note("%s is %.12s now; `podman image prune' frees what the old image %.12s takes",
+                 result->name, result->image_id, result->old_id);
+  if (objects != NULL)
+    json_array_append_new(objects, replacement_to_json(result));
+  else
     printf("%s\n", result->store_path);
-    return TRUE;
-  }
-  object = json_object();
-  json_object_set_new(object, "storePath", output_json_text(result->store_path));
-  json_object_set_new(object, "image", output_json_text(result->name));
-  json_object_set_new(object, "id", output_json_text(result->image_id));
-  json_object_set_new(object, "replaced", output_json_text(result->old_id));
-  output_json(object);
+  return TRUE;
+}
+
+static gboolean
+replace_named(const char *image, guint64 max_size, GError **error)
+{
+  g_autoptr(json_t) objects = option_json ? json_array() : NULL;
+
+  if (!replace_one(image, max_size, objects, error))
+    return FALSE;
+  if (option_json)
+    output_json(json_array_get(objects, 0));
   return TRUE;
 }
 
@@ -221,15 +235,18 @@ replace_pulled(guint64 max_size, GError **error)
 {
   autofd int lock = replace_lock(error);
   g_auto(GStrv) images = lock < 0 ? NULL : replace_list_pulled(error);
+  g_autoptr(json_t) objects = option_json ? json_array() : NULL;
   guint failed = 0;
 
   for (char **image = images; image != NULL && *image != NULL; image++) {
     g_autoptr(GError) local = NULL;
-    if (!skip_failed(*image) && !replace_one(*image, max_size, &local)) {
+    if (!skip_failed(*image) && !replace_one(*image, max_size, objects, &local)) {
       command_note("%s", local->message);
       failed++;
     }
   }
+  if (option_json && images != NULL)
+    output_json(objects);
   if (failed > 0)
     return util_error(error, NIXSTORE_ERROR_FAILED, "%u of %u images stay as they were", failed,
                       g_strv_length(images));
@@ -275,7 +292,7 @@ replace_run(const char *image, guint64 max_size, GError **error)
   if (option_follow)
     return option_pulled ? replace_follow(max_size, error)
                          : command_error_usage(error, "--follow is for --pulled");
-  return option_pulled ? replace_pulled(max_size, error) : replace_one(image, max_size, error);
+  return option_pulled ? replace_pulled(max_size, error) : replace_named(image, max_size, error);
 }
 
 /* What would otherwise be found wrong after all the work. */

@@ -6,6 +6,7 @@
 #include "cache.h"
 #include "command.h"
 #include "image.h"
+#include "output.h"
 #include "podman.h"
 #include "reference-image.h"
 #include "scratch.h"
@@ -26,6 +27,7 @@ import_free(Import *import)
     return;
   g_free(import->name);
   g_free(import->image_id);
+  g_free(import->config_digest);
   g_free(import);
 }
 
@@ -440,6 +442,7 @@ import_image(const char *store_path, const char *name, GError **error)
   if (!reference || !task_join(&hold.task, error))
     return NULL;
   import->image_id = g_strdup(reference->id);
+  import->config_digest = g_strdup(preparation.image->config_digest);
   /* Podman does flush its books: they are not to name a path that a power failure takes. */
   g_auto(Importing) importing = {import, &preparation, reference, scratch};
   if (!store_flush(store_path, error) || !import_until_there(&importing, error)) {
@@ -453,12 +456,23 @@ import_image(const char *store_path, const char *name, GError **error)
 }
 
 static char *option_name;
+static gboolean option_json;
 
 static const GOptionEntry import_options[] = {
     {"name", 'n', 0, G_OPTION_ARG_STRING, &option_name,
      "What the image is called in Podman [localhost/NAME:latest]", "NAME[:TAG]"},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &option_json, "Print the result as a JSON object", NULL},
     {0},
 };
+
+static void
+print_json(const char *store_path, const Import *import)
+{
+  g_autoptr(json_t) object = output_path_json(store_path, import->config_digest);
+  output_add_podman_image(object, import->name, import->image_id);
+  json_object_set_new(object, "existed", json_boolean(import->existed));
+  output_json(object);
+}
 
 static gboolean
 import_run(char **arguments, int n_arguments, GError **error)
@@ -469,7 +483,10 @@ import_run(char **arguments, int n_arguments, GError **error)
     return FALSE;
   if (import->existed)
     command_note("%s is there already, as %.12s", import->name, import->image_id);
-  printf("%s\n", import->name);
+  if (option_json)
+    print_json(store_path, import);
+  else
+    printf("%s\n", import->name);
   return TRUE;
 }
 

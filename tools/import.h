@@ -7,10 +7,11 @@
 #include <glib.h>
 
 typedef struct {
-  char *name;       /* as Podman has it: "localhost/debian:latest" */
-  char *image_id;   /* 64 hex digits: Podman's ID of the reference image */
-  gboolean existed; /* it was there, under that name, before */
-  gboolean loaded;  /* it was not there, under any name */
+  char *name;          /* as Podman has it: "localhost/debian:latest" */
+  char *image_id;      /* 64 hex digits: Podman's ID of the reference image */
+  char *config_digest; /* "sha256:<hex>": the ID of the image that the path is of */
+  gboolean existed;    /* it was there, under that name, before */
+  gboolean loaded;     /* it was not there, under any name */
 } Import;
 
 void import_free(Import *import);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
-#include "argument.h"
 #include "command.h"
 #include "image.h"
 #include "json-text.h"
 #include "output.h"
-#include "podman.h"
+#include "references.h"
 #include "store.h"
 #include "util.h"
 
@@ -67,30 +66,6 @@ inspection_clear(Inspection *it)
   podman_image_free(it->podman);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Inspection, inspection_clear)
-
-/* The store path of Podman's image @name, whose reference must tell the truth. */
-static gboolean
-inspect_podman_image(Inspection *it, const char *name, GError **error)
-{
-  g_autoptr(Reference) reference = NULL;
-  it->podman = podman_inspect_image(name, error);
-  if (!it->podman || !podman_image_reference(it->podman, &reference, error))
-    return FALSE;
-  if (!reference)
-    return util_error(error, NIXSTORE_ERROR_INVALID,
-                      "%s is an ordinary image, not one out of the Nix store (nixstore list shows "
-                      "those)",
-                      name);
-  g_autofree char *hash = store_query_hash(reference->store_path, error);
-  if (!hash)
-    return FALSE;
-  if (strcmp(hash, reference->nar_hash) != 0)
-    return util_error(error, NIXSTORE_ERROR_UNTRUSTED,
-                      "%s refers to %s with the NAR hash %s, but the store has it with %s", name,
-                      reference->store_path, reference->nar_hash, hash);
-  it->store_path = g_strdup(reference->store_path);
-  return TRUE;
-}
 
 static gboolean
 inspect_load(Inspection *it, GError **error)
@@ -227,17 +202,8 @@ static gboolean
 inspect_run(char **arguments, int n_arguments, GError **error)
 {
   g_auto(Inspection) it = {0};
-  g_autoptr(GError) no_path = NULL;
-  /* What cannot be an image's name is meant as a path, and the error should say so. */
-  gboolean path_meant = *arguments[0] == '/' || *arguments[0] == '.';
-  it.store_path = argument_store_path(arguments[0], &no_path);
-  if (!it.store_path && path_meant) {
-    g_propagate_error(error, g_steal_pointer(&no_path));
-    return FALSE;
-  }
-  if (!it.store_path && !inspect_podman_image(&it, arguments[0], error))
-    return FALSE;
-  if (!inspect_load(&it, error))
+  it.store_path = references_argument_path(arguments[0], &it.podman, error);
+  if (!it.store_path || !inspect_load(&it, error))
     return FALSE;
   if (option_json)
     print_json(&it);

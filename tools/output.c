@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "output.h"
+#include "store.h"
 #include "util.h"
 
 #include <stdio.h>
@@ -39,4 +40,21 @@ output_json_text(const char *text)
 {
   g_autofree char *escaped = g_utf8_validate(text, -1, NULL) ? NULL : util_escape(text);
   return json_string(escaped ? escaped : text);
+}
+
+json_t *
+output_path_json(const char *store_path, const char *image_id)
+{
+  json_t *object = json_object();
+  json_object_set_new(object, "storePath", output_json_text(store_path));
+  json_object_set_new(object, "name", output_json_text(store_path_name(store_path)));
+  json_object_set_new(object, "imageId", image_id ? output_json_text(image_id) : json_null());
+  return object;
+}
+
+void
+output_add_podman_image(json_t *object, const char *name, const char *id)
+{
+  json_object_set_new(object, "image", output_json_text(name));
+  json_object_set_new(object, "id", output_json_text(id));
 }

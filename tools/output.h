@@ -21,3 +21,11 @@ char *output_size(guint64 size);
 /* A JSON string of @text, which may hold any bytes: what is no UTF-8 is escaped as in
  * util_escape(). */
 json_t *output_json_text(const char *text);
+
+/* An object with what all commands call alike of an image path: storePath, its name part, and the
+ * image's ID (imageId; @image_id NULL: not known, null). */
+json_t *output_path_json(const char *store_path, const char *image_id);
+
+/* Adds what they call alike of the image of Podman's that stands for it: its name (image) and
+ * Podman's ID (id). */
+void output_add_podman_image(json_t *object, const char *name, const char *id);

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "references.h"
+#include "argument.h"
 #include "store.h"
 #include "util.h"
 
@@ -108,4 +109,47 @@ references_look_up(GPtrArray *entries)
     entry->size = sizes[i];
     entry->present = all || store_query_size(entry->reference->store_path, &entry->size, NULL);
   }
+}
+
+char *
+references_trusted_path(const PodmanImage *image, const char *name, GError **error)
+{
+  g_autoptr(Reference) reference = NULL;
+  if (!podman_image_reference(image, &reference, error))
+    return NULL;
+  if (!reference) {
+    util_error(error, NIXSTORE_ERROR_INVALID,
+               "%s is an ordinary image, not one out of the Nix store (nixstore list shows those)",
+               name);
+    return NULL;
+  }
+  g_autofree char *hash = store_query_hash(reference->store_path, error);
+  if (!hash)
+    return NULL;
+  if (strcmp(hash, reference->nar_hash) == 0)
+    return g_strdup(reference->store_path);
+  util_error(error, NIXSTORE_ERROR_UNTRUSTED,
+             "%s refers to %s with the NAR hash %s, but the store has it with %s", name,
+             reference->store_path, reference->nar_hash, hash);
+  return NULL;
+}
+
+char *
+references_argument_path(const char *argument, PodmanImage **ret_image, GError **error)
+{
+  g_autoptr(GError) no_path = NULL;
+  /* What cannot be an image's name is meant as a path, and the error should say so. */
+  gboolean path_meant = *argument == '/' || *argument == '.';
+  char *path = argument_store_path(argument, &no_path);
+  if (path)
+    return path;
+  if (path_meant) {
+    g_propagate_error(error, g_steal_pointer(&no_path));
+    return NULL;
+  }
+  g_autoptr(PodmanImage) image = podman_inspect_image(argument, error);
+  path = image ? references_trusted_path(image, argument, error) : NULL;
+  if (path && ret_image)
+    *ret_image = g_steal_pointer(&image);
+  return path;
 }

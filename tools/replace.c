@@ -9,6 +9,7 @@
 #include "command.h"
 #include "convert.h"
 #include "failures.h"
+#include "image.h"
 #include "import.h"
 #include "podman.h"
 #include "references.h"
@@ -33,6 +34,7 @@ replacement_free(Replacement *replacement)
   g_free(replacement->old_id);
   g_free(replacement->store_path);
   g_free(replacement->image_id);
+  g_free(replacement->config_digest);
   g_free(replacement);
 }
 
@@ -106,6 +108,20 @@ replace_names(const char *old, const Import *import, GError **error)
   return ok;
 }
 
+/* What @image, which stands on the store, is already. */
+static gboolean
+replacement_fill(Replacement *result, const PodmanImage *image, GError **error)
+{
+  g_autofree char *path = references_trusted_path(image, result->name, error);
+  g_autoptr(Image) opened = path ? image_open(path, error) : NULL;
+  if (!opened)
+    return FALSE;
+  result->store_path = g_steal_pointer(&path);
+  result->config_digest = g_strdup(opened->config_digest);
+  result->image_id = g_strdup(image->id);
+  return TRUE;
+}
+
 Replacement *
 replace_image(const char *image, const char *name, guint64 max_size, GError **error)
 {
@@ -115,10 +131,10 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   gboolean stands, is_all, there;
   if (!old || !stands_on_store(old, &stands, &is_all, error))
     return NULL;
-  result->old_id = g_strdup(old->id);
   result->name = g_strdup(old->names[0] ? old->names[0] : image);
   if (is_all)
-    return g_steal_pointer(&result);
+    return replacement_fill(result, old, error) ? g_steal_pointer(&result) : NULL;
+  result->old_id = g_strdup(old->id);
   if (!check_replaceable(old, error))
     return NULL;
   result->store_path = convert_podman_image(old, name, max_size, &hold, error);
@@ -134,6 +150,7 @@ replace_image(const char *image, const char *name, guint64 max_size, GError **er
   }
   failures_remove(old->id);
   result->image_id = g_strdup(import->image_id);
+  result->config_digest = g_strdup(import->config_digest);
   return g_steal_pointer(&result);
 }
 

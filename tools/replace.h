@@ -9,10 +9,12 @@
 
 /* What the names of a replaced image lead to. */
 typedef struct {
-  char *name;       /* the first of them */
-  char *old_id;     /* of the ordinary image, which keeps its layers until it is removed */
-  char *store_path; /* NULL: the image was a reference and no more, nothing was done */
-  char *image_id;   /* of the reference image */
+  char *name; /* the first of them */
+  char *store_path;
+  char *config_digest; /* "sha256:<hex>": the ID of the image that the path is of */
+  char *image_id;      /* of the reference image */
+  char *old_id;        /* of the image before, which keeps its layers until it is removed; NULL: it
+                          was a reference and no more, nothing was done */
 } Replacement;
 
 void replacement_free(Replacement *replacement);

@@ -68,6 +68,9 @@ is "the example has the keys of nixstore.conf(5)" \
   "$(sed -nE 's/^#([a-z_]+)=.*/\1/p' "$SRCDIR/contrib/nixstore.conf" | sort)" "$keys"
 is "nixstore.conf(5) has the keys that are read" "$keys" \
   "$(sed -nE 's/^ *\{ ?"([a-z_]+)", "NIXSTORE_.*/\1/p' "$SRCDIR/driver/settings.c" | sort)"
+is "nixstore(1) has the variables that are read" \
+  "$(sed -n '/^\.SH ENVIRONMENT/,/^\.SH FILES/p' "$SRCDIR/doc/nixstore.1" | grep -o 'NIXSTORE_[A-Z_]*' | sort)" \
+  "$(grep -o '"NIXSTORE_[A-Z_]*' "$SRCDIR/driver/settings.c" | tr -d '"' | sort)"
 mkdir -p "$T/config/nixstore"
 for key in $keys; do
   printf '[nixstore]\n%s=/nosuch\n' "$key" >"$T/config/nixstore/nixstore.conf"

@@ -119,6 +119,8 @@ check "with the image the path is not garbage" test -e "$P/image.json"
 check "the index was compiled" test -n "$(ls "$NIXSTORE_CACHE"/index)"
 is "podman diff shows nothing of ours" "$(podman diff hello 2>&1 | grep gcroot)" ""
 
+like "--json" "$(import -q --json "$P" | tr -d ' \n')" \
+  "^\{\"storePath\":\"$P\",\"name\":\"hello\",\"imageId\":\"sha256:$(sha256sum <"$P/config.json" | cut -d' ' -f1)\",\"image\":\"localhost/hello:latest\",\"id\":\"$ID\",\"existed\":true\}\$"
 is "once more: it says that it is there" "$(import "$P" 2>&1)" \
   "nixstore: localhost/hello:latest is there already, as ${ID:0:12}
 localhost/hello:latest"

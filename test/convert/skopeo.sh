@@ -123,6 +123,12 @@ is "convert --import prints the path" \
 is "and Podman has the image" "$(podman_mountprogram images --format '{{.Repository}}:{{.Tag}}')" localhost/app:1
 is "again: it is there already" \
   "$(nixstore_for mountprogram convert --import --tag localhost/app:1 --name x "$source")" "$want"
+is "--json says both what it is and what Podman has" \
+  "$(nixstore_for mountprogram convert --json --import --tag localhost/app:1 --name x "$source" | python3 -c '
+import json, sys
+x = json.load(sys.stdin)
+print(list(x), x["storePath"], x["image"], x["id"])')" \
+  "['storePath', 'name', 'imageId', 'layers', 'image', 'id'] $want localhost/app:1 $(podman_mountprogram image inspect -f '{{.Id}}' localhost/app:1)"
 check_fails "an import that fails" 1 'no-such-podman' \
   "$NIXSTORE" convert --import --podman /no-such-podman --name x "$source"
 is "leaves the path, which is printed" \

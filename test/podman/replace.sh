@@ -6,7 +6,7 @@
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 . "$TESTLIB/env.sh"
 . "$SRCDIR/test/podman/small.sh"
-tap_need nix-store skopeo
+tap_need nix-store skopeo python3
 tap_need_file "$NIXSTORE" "$NIXSTORE_MOUNT"
 nix_private
 podman_setup
@@ -19,6 +19,7 @@ skopeo copy -q --format v2s2 "$source" "docker-archive:$T/docker.tar:registry.ex
 stat_shadow() { "podman_$way" run --rm --network=none "$1" stat -c '%a %u:%g' /etc/shadow; }
 id_of() { "podman_$way" image inspect -f '{{.Id}}' "$1"; }
 store_path() { nixstore_for "$way" list | awk -v n="$1" '$1 == n { print $NF }'; }
+json() { python3 -c "import json, sys; x = json.load(sys.stdin); print($1)"; }
 replace() { nixstore_for "$way" convert --replace "$@"; }
 
 for way in $WAYS; do
@@ -105,6 +106,9 @@ $(cat "$path/rootfs/etc/debian_version")
   "podman_$way" rmi -f "localhost/built/$name:1" >/dev/null
   check "$way: again: there is nothing to do" replace "registry.example/$name:1"
   like "$way: and it says so" "$OUT" 'stands on the Nix store already'
+  is "$way: and prints the path" "$(replace -q "registry.example/$name:1")" "$path"
+  is "$way: as JSON" "$(replace -q --json "registry.example/$name:1" | json 'sorted(x)') $(replace -q --json "registry.example/$name:1" | json 'x["storePath"], x["imageId"], x["image"], x["id"], x["replaced"]')" \
+    "['id', 'image', 'imageId', 'name', 'replaced', 'storePath'] $path sha256:${old#sha256:} $("podman_$way" image inspect -f '{{index .RepoTags 0}}' "registry.example/$name:1") $(id_of "registry.example/$name:1") None"
   check_fails "$way: an image that is not there" 1 'no such image|image not known' replace nosuch
   is "$way: it runs as before" "$(stat_shadow "registry.example/$name:1")" "640 0:42"
   "podman_$way" rmi -f -a >/dev/null
@@ -116,11 +120,14 @@ $(cat "$path/rootfs/etc/debian_version")
   "podman_$way" run --name ordinary --network=none "registry.example/$name:4" touch /ordinary
   "podman_$way" commit -q ordinary localhost/ordinary:1 >/dev/null
   "podman_$way" rm ordinary >/dev/null
-  check "$way: --pulled" replace --pulled
+  check "$way: --pulled" replace -q --pulled --json
+  is "$way: --json: an array, of what was done" "$(json '[(i["id"], i["replaced"], i["imageId"], i["name"] == i["storePath"][44:]) for i in x]' <<<"$OUT")" \
+    "[('$(id_of "registry.example/$name:4")', '$docker', 'sha256:$docker', True)]"
   like "$way: took what came from a registry" "$(store_path "registry.example/$name:4")" '^/nix/store/'
   is "$way: in its own format" "$(sha256sum <"$(store_path "registry.example/$name:4")/config.json" | cut -d ' ' -f 1)" "$docker"
   is "$way: and left what did not" "$(store_path localhost/ordinary:1)" ""
   is "$way: again: nothing" "$(replace --pulled 2>&1)" ""
+  is "$way: as JSON" "$(replace --pulled --json 2>&1)" "[]"
   is "$way: they run" "$(stat_shadow "registry.example/$name:4"; stat_shadow localhost/ordinary:1)" "640 0:42
 640 0:42"
   "podman_$way" rmi -a -f >/dev/null
