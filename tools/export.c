@@ -4,12 +4,15 @@
 #include "argument.h"
 #include "command.h"
 #include "export-layout.h"
+#include "references.h"
 #include "run.h"
 #include "scratch.h"
 #include "store.h"
 #include "util.h"
 
 #include <string.h>
+
+#define STORAGE_TRANSPORT "containers-storage:"
 
 static char *option_name;
 static char *option_compress;
@@ -202,6 +205,12 @@ export_run(char **arguments, int n_arguments, GError **error)
   if (!destination_parse(arguments[1], &destination, error) ||
       !choose_compression(&destination, &it.compression, error))
     return FALSE;
+  if (!destination.kind && podman_is_named() &&
+      g_str_has_prefix(destination.path, STORAGE_TRANSPORT) &&
+      destination.path[strlen(STORAGE_TRANSPORT)] != '[')
+    return command_error_usage(error,
+                               "the options for Podman say where IMAGE is; of DEST say it in "
+                               "brackets, as in " STORAGE_TRANSPORT "[overlay@ROOT+RUNROOT]NAME");
   /* There is nowhere to put it, and the image would be called otherwise than was asked for. */
   if (option_name && !destination.kind)
     return command_error_usage(error, "--name is for oci-archive:, oci: and docker-archive:, "
@@ -209,7 +218,7 @@ export_run(char **arguments, int n_arguments, GError **error)
   g_autofree char *named = option_name ? argument_image_name(option_name, error) : NULL;
   if (option_name && !named)
     return FALSE;
-  store_path = argument_store_path(arguments[0], error);
+  store_path = references_argument_path(arguments[0], NULL, error);
   g_autoptr(Image) image = store_path ? image_open(store_path, error) : NULL;
   g_autofree char *config = image ? image_read_config(image, &it.config_size, error) : NULL;
   g_autoptr(Tree) tree = config ? image_load_tree(image, error) : NULL;
@@ -225,13 +234,15 @@ export_run(char **arguments, int n_arguments, GError **error)
 
 const Command command_export = {
     .name = "export",
-    .arguments = "STOREPATH DEST",
+    .arguments = "STOREPATH|IMAGE DEST",
     .summary = "Write an image path as an ordinary image of one layer",
     .description =
         "Writes the image path as a complete image that needs no Nix store: DEST is\n"
         "oci-archive:FILE, oci:DIRECTORY or docker-archive:FILE (FILE may be `-', standard\n"
-        "output), each with a further :NAME if wanted, or any other destination of skopeo(1).",
+        "output), each with a further :NAME if wanted, or any other destination of skopeo(1).\n"
+        "IMAGE is the name or the ID of an image in Podman's storage.",
     .options = export_options,
+    .podman = TRUE,
     .min_arguments = 2,
     .max_arguments = 2,
     .run = export_run,

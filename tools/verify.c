@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config.h"
 
-#include "argument.h"
 #include "child-reads.h"
 #include "command.h"
 #include "image.h"
 #include "json-text.h"
 #include "output.h"
 #include "progress.h"
+#include "references.h"
 #include "store.h"
 #include "util.h"
 #include "verify-tree.h"
@@ -145,25 +145,28 @@ verify_path(char *store_path)
 }
 
 static void
-print_text(const char *store_path, GPtrArray *problems)
+print_text(const char *name, GPtrArray *problems)
 {
+  g_autofree char *head = util_escape(name);
   if (problems->len == 0)
-    printf("%s: ok\n", store_path);
+    printf("%s: ok\n", head);
   for (guint i = 0; i < problems->len; i++) {
     g_autofree char *line = util_escape(problems->pdata[i]);
-    printf("%s: %s\n", store_path, line);
+    printf("%s: %s\n", head, line);
   }
   fflush(stdout);
 }
 
+/* @store_path: NULL where @argument names none. */
 static json_t *
-json_of(const char *store_path, GPtrArray *problems)
+json_of(const char *argument, const char *store_path, GPtrArray *problems)
 {
   json_t *texts = json_array();
   for (guint i = 0; i < problems->len; i++)
     json_array_append_new(texts, output_json_text(problems->pdata[i]));
-  return json_pack("{s:s, s:b, s:o}", "storePath", store_path, "ok", problems->len == 0, "problems",
-                   texts);
+  return json_pack("{s:o, s:o, s:b, s:o}", "argument", output_json_text(argument), "storePath",
+                   store_path ? output_json_text(store_path) : json_null(), "ok",
+                   problems->len == 0, "problems", texts);
 }
 
 static gboolean
@@ -172,15 +175,21 @@ verify_run(char **arguments, int n_arguments, GError **error)
   g_autoptr(json_t) out = json_array();
   int n_bad = 0;
   for (int i = 0; i < n_arguments; i++) {
-    g_autofree char *store_path = argument_store_path(arguments[i], error);
-    if (!store_path)
+    g_autoptr(GError) local = NULL;
+    g_autofree char *store_path = references_argument_path(arguments[i], NULL, &local);
+    /* The only one: there is no result to tell it from. */
+    if (!store_path && n_arguments == 1 && !option_json) {
+      g_propagate_error(error, g_steal_pointer(&local));
       return FALSE;
-    g_autoptr(GPtrArray) problems = verify_path(store_path);
+    }
+    g_autoptr(GPtrArray) problems =
+        store_path ? verify_path(store_path) : g_ptr_array_new_with_free_func(g_free);
+    add_problem(problems, &local);
     n_bad += problems->len > 0;
     if (option_json)
-      json_array_append_new(out, json_of(store_path, problems));
+      json_array_append_new(out, json_of(arguments[i], store_path, problems));
     else
-      print_text(store_path, problems);
+      print_text(store_path ? store_path : arguments[i], problems);
   }
   if (option_json)
     output_json(out);
@@ -191,12 +200,15 @@ verify_run(char **arguments, int n_arguments, GError **error)
 
 const Command command_verify = {
     .name = "verify",
-    .arguments = "STOREPATH...",
+    .arguments = "STOREPATH|IMAGE...",
     .summary = "Check image paths against all that is recorded of them",
     .description =
         "Checks every file of the image paths against the manifest, the digests, and the content\n"
-        "against the NAR hash that the store recorded. Prints all problems, one a line.",
+        "against the NAR hash that the store recorded. Prints all problems, one a line. IMAGE is "
+        "the\n"
+        "name or the ID of an image in Podman's storage.",
     .options = verify_options,
+    .podman = TRUE,
     .min_arguments = 1,
     .max_arguments = -1,
     .run = verify_run,

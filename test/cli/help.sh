@@ -100,9 +100,9 @@ check_fails "help for an unknown command" 2 'unknown command' "$NIXSTORE" help f
 check_fails "an unknown option" 2 'Unknown option --frobnicate \(see `nixstore help import' \
   "$NIXSTORE" import --frobnicate
 check_fails "an argument is missing" 2 'STOREPATH is missing' "$NIXSTORE" import
-check_fails "one of two is missing" 2 'arguments are missing: STOREPATH DEST' "$NIXSTORE" export x
+check_fails "one of two is missing" 2 'arguments are missing: STOREPATH.IMAGE DEST' "$NIXSTORE" export x
 check_fails "one too many" 2 'too many arguments' "$NIXSTORE" import a b
-check_fails "-- ends the options" 1 '^nixstore: --json is not in' "$NIXSTORE" verify -- --json
+check_fails "-- ends the options" 1 '^nixstore: --json is not in' "$NIXSTORE" import -- --json
 check_fails "a full disk under standard output" 1 'write standard output: No space' \
   bash -c "exec '$NIXSTORE' --help >/dev/full"
 

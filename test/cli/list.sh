@@ -96,6 +96,12 @@ is "inspect, as JSON" "$(ours inspect --json hello | json '[x[k] for k in ("stor
   "$(python3 -c "print(['$P', 1, 'sha256:$(sha256sum <"$P/config.json" | cut -d' ' -f1)', 'sha256:$(sha256sum <"$P/ownership.mtree" | cut -d' ' -f1)', '$(nix-store -q --hash "$P")', $NAR_SIZE, {'entries': 9, 'directories': 4, 'files': 3, 'symlinks': 1, 'others': 1, 'contentSize': 35}, '$ID', ['/bin/hello']])")"
 is "inspect by ID" "$(ours inspect "${ID:0:12}" | grep '^Store path')" "Store path:     $P"
 is "inspect of an image built FROM it" "$(ours inspect built | grep '^Store path')" "Store path:     $P"
+is "verify of images" "$(ours verify hello "${ID:0:12}" built)" "$(printf '%s: ok\n' "$P" "$P" "$P")"
+check_fails "verify of an ordinary image" 1 'plain:1 is an ordinary image' ours verify plain:1
+ours export hello "oci-archive:$T/image.tar"; "$NIXSTORE" export "$P" "oci-archive:$T/path.tar"
+check "export of an image is that of its path" cmp "$T/image.tar" "$T/path.tar"
+check_fails "export of an ordinary image" 1 'plain:1 is an ordinary image' ours export plain:1 "oci-archive:$T/plain-1.tar"
+check_fails "export into a storage that the options do not name" 2 'in brackets' ours export hello containers-storage:x
 check_fails "inspect of an ordinary image" 1 'plain:1 is an ordinary image' ours inspect plain:1
 check_fails "inspect of no image" 1 'podman image inspect: .*nosuch' ours inspect nosuch
 check_fails "inspect of no store path" 1 '/etc is not in the Nix store' ours inspect /etc

@@ -14,7 +14,16 @@ P=$(handmade_add "$T/hello")
 
 is "a good path" "$("$NIXSTORE" verify "$P")" "$P: ok"
 is "as JSON" "$("$NIXSTORE" verify --json "$P" | python3 -c 'import json, sys; print(json.load(sys.stdin))')" \
-  "[{'storePath': '$P', 'ok': True, 'problems': []}]"
+  "[{'argument': '$P', 'storePath': '$P', 'ok': True, 'problems': []}]"
+is "what names no path is a problem, and no reason to leave the others" "$("$NIXSTORE" verify "$P" /nosuch "$P" 2>"$T/stderr"; echo $?)" \
+  "$P: ok
+/nosuch: /nosuch is not in the Nix store /nix/store
+$P: ok
+1"
+is "and counts" "$(cat "$T/stderr")" "nixstore: 1 of 3 image paths are not as recorded"
+is "as JSON, too" "$("$NIXSTORE" verify --json "$P" /nosuch "$P" 2>"$T/stderr" | python3 -c 'import json, sys; print([(i["argument"], i["storePath"], i["ok"], len(i["problems"])) for i in json.load(sys.stdin)])')" \
+  "[('$P', '$P', True, 0), ('/nosuch', None, False, 1), ('$P', '$P', True, 0)]"
+check_fails "the only argument" 1 '^nixstore: /nosuch is not in the Nix store' "$NIXSTORE" verify /nosuch
 
 # spoil COMMAND: a fresh path whose files COMMAND, run in it, changes behind the store's back;
 # $BAD is the path, $SAID what verify prints, without the path and what the store says.
