@@ -137,9 +137,15 @@ doctor_check_fuse(Doctor *doctor)
                g_strdup("modprobe fuse; mode fuse, the only one without root, needs it"));
     return;
   }
-  if ((st.st_mode & 0666) != 0666)
+  /* A user may come by it through a group or an ACL; who else may, root cannot tell. */
+  if (is_root ? (st.st_mode & 0006) != 0006
+              : faccessat(AT_FDCWD, "/dev/fuse", R_OK | W_OK, AT_EACCESS) < 0)
     doctor_add(doctor, is_root ? DOCTOR_NOTE : DOCTOR_ERROR,
-               g_strdup_printf("/dev/fuse has mode %04o: users cannot use it", st.st_mode & 0777),
+               g_strdup_printf("/dev/fuse has mode %04o: %s", st.st_mode & 0777,
+                               !is_root ? "this user cannot use it"
+                               : st.st_mode & S_IRWXG
+                                   ? "users without its group or an ACL cannot use it"
+                                   : "users cannot use it"),
                g_strdup("chmod 666 /dev/fuse, as distributions ship it; a udev rule keeps it so "
                         "(KERNEL==\"fuse\", MODE=\"0666\")"));
 }
@@ -162,6 +168,41 @@ has_subids(const char *path, const char *name, uid_t uid)
   return FALSE;
 }
 
+/* Where nsswitch.conf(5) has subordinate ids come from, if not from the files alone; else NULL. */
+static char *
+subid_source(void)
+{
+  g_autofree char *text = NULL;
+  if (!g_file_get_contents("/etc/nsswitch.conf", &text, NULL, NULL))
+    return NULL;
+  g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+  for (char **line = lines; *line; line++) {
+    char *start = g_strchug(*line);
+    if (!g_str_has_prefix(start, "subid:"))
+      continue;
+    start += strlen("subid:");
+    start[strcspn(start, "#")] = '\0';
+    g_strstrip(start);
+    return *start && strcmp(start, "files") != 0 ? g_strdup(start) : NULL;
+  }
+  return NULL;
+}
+
+/* Of such a source Podman's own user namespace tells, which is there for certain. */
+static void
+check_mapped(Doctor *doctor, const char *source)
+{
+  const PodmanInfo *podman = doctor->podman;
+  if (!podman || !podman->is_rootless || (podman->n_uids > 1 && podman->n_gids > 1))
+    return;
+  doctor_add(doctor, DOCTOR_ERROR,
+             g_strdup_printf("Podman has a single %s for its containers",
+                             podman->n_uids > 1 ? "gid" : "uid"),
+             g_strdup_printf("give this user ranges of subordinate ids in `%s', whence "
+                             "/etc/nsswitch.conf has them come; then `podman system migrate'",
+                             source));
+}
+
 void
 doctor_check_subids(Doctor *doctor)
 {
@@ -173,8 +214,11 @@ doctor_check_subids(Doctor *doctor)
   const struct passwd *user = getpwuid(geteuid());
   g_autofree char *name =
       user ? g_strdup(user->pw_name) : g_strdup_printf("%u", (unsigned)geteuid());
+  g_autofree char *source = subid_source();
+  if (source)
+    check_mapped(doctor, source);
   for (gsize i = 0; i < G_N_ELEMENTS(files); i++)
-    if (!has_subids(files[i], name, geteuid()))
+    if (!source && !has_subids(files[i], name, geteuid()))
       doctor_add(doctor, DOCTOR_ERROR,
                  g_strdup_printf("%s has no range for %s: rootless containers have a single id",
                                  files[i], name),

@@ -168,7 +168,6 @@ doctor_check_images(Doctor *doctor)
   g_autoptr(GError) error = NULL;
   g_autoptr(GPtrArray) left_out = g_ptr_array_new_with_free_func(g_free);
   g_autoptr(Cache) cache = cache_open(NULL);
-  g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
   if (!doctor->podman || !cache)
     return;
   g_autoptr(GPtrArray) images = references_list(left_out, &error);
@@ -179,6 +178,5 @@ doctor_check_images(Doctor *doctor)
     doctor_add(doctor, DOCTOR_ERROR, g_strdup(left_out->pdata[i]),
                g_strdup("`podman rmi' the image, and load or import it again"));
   for (guint i = 0; images && i < images->len; i++)
-    if (g_hash_table_add(seen, ((ImageReference *)images->pdata[i])->image->id))
-      check_image(doctor, cache, images->pdata[i]);
+    check_image(doctor, cache, images->pdata[i]);
 }

@@ -86,11 +86,26 @@ mount_program_source(const PodmanInfo *info)
   return g_strdup(info->config_file);
 }
 
+/* How many ids the mapping @list has. */
+static guint64
+count_ids(json_t *list)
+{
+  guint64 count = 0;
+  gsize i;
+  json_t *range;
+  json_array_foreach(list, i, range) count +=
+      (guint64)json_integer_value(json_object_get(range, "size"));
+  return count;
+}
+
 static gboolean
 info_parse(PodmanInfo *info, json_t *document)
 {
   json_t *store = json_object_get(document, "store");
   json_t *security = json_object_get(json_object_get(document, "host"), "security");
+  json_t *mappings = json_object_get(json_object_get(document, "host"), "idMappings");
+  info->n_uids = count_ids(json_object_get(mappings, "uidmap"));
+  info->n_gids = count_ids(json_object_get(mappings, "gidmap"));
   info->version = member(json_object_get(document, "version"), "Version");
   info->driver = member(store, "graphDriverName");
   info->graph_root = member(store, "graphRoot");

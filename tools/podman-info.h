@@ -17,6 +17,7 @@ typedef struct {
   char *mountopt;             /* NULL: none */
   char *configured_driver;    /* what the file asks for; NULL: nothing */
   gboolean is_rootless;
+  guint64 n_uids, n_gids; /* that its user namespace maps; 0: it has none of its own */
 } PodmanInfo;
 
 /* Asks the Podman of the user's options. */

@@ -223,9 +223,24 @@ is "a user's host that is in order" "$(as)" ""
 cp /etc/subuid "$T/subuid"
 grep -v "^$ROOTLESS_USER:" "$T/subuid" >/etc/subuid
 like "no subordinate ids" "$(as)" "^error subids: /etc/subuid has no range for $ROOTLESS_USER: .* => usermod --add-subuids 100000-165535 $ROOTLESS_USER"
+# From a directory service: Podman knows what it got.
+cat >"$T/bin/mapped" <<'END'
+#!/bin/sh
+podman "$@" | sed '/"uidmap"/,/\]/s/"size": [0-9]*/"size": '"$(cat "$HOME/mapped")/"
+END
+chmod +x "$T/bin/mapped"
+echo 'subid: sss # files' >>/etc/nsswitch.conf
+echo 65536 >"$RHOME/mapped"
+is "subordinate ids that are in no file" "$(as --podman "$T/bin/mapped")" ""
+echo 0 >"$RHOME/mapped"
+like "none there either" "$(as --podman "$T/bin/mapped")" '^error subids: Podman has a single uid .* => give this user ranges of subordinate ids in `sss'
+sed -i '/^subid:/d' /etc/nsswitch.conf
 cat "$T/subuid" >/etc/subuid
 chmod 600 /dev/fuse
-like "/dev/fuse for root alone" "$(as | grep ' fuse: ')" '^error fuse: /dev/fuse has mode 0600: users cannot use it => chmod 666 /dev/fuse'
+like "/dev/fuse for root alone" "$(as | grep ' fuse: ')" '^error fuse: /dev/fuse has mode 0600: this user cannot use it => chmod 666 /dev/fuse'
+chgrp "$ROOTLESS_UID" /dev/fuse
+chmod 660 /dev/fuse
+is "/dev/fuse for the user's group" "$(as | grep ' fuse: ')" ""
 chmod 666 /dev/fuse
 check "a user imports an image" rootless_nixstore mountprogram import -q "$P"
 is "all is well" "$(as)" ""
