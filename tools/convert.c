@@ -35,6 +35,7 @@ static char *option_name;
 static char *option_platform;
 static char *option_max_size;
 static char *option_tag;
+static char *option_add_root;
 static gboolean option_import;
 static gboolean option_replace;
 static gboolean option_pulled;
@@ -53,6 +54,10 @@ static const GOptionEntry convert_options[] = {
      "Register the image with Podman, as `nixstore import' does", NULL},
     {"tag", 't', 0, G_OPTION_ARG_STRING, &option_tag,
      "With --import: what the image is called in Podman [localhost/NAME:latest]", "NAME[:TAG]"},
+    {"add-root", 0, 0, G_OPTION_ARG_FILENAME, &option_add_root,
+     "Make the symlink LINK to the path, which is a root of Nix's garbage collector while it is "
+     "there",
+     "LINK"},
     {"replace", 0, 0, G_OPTION_ARG_NONE, &option_replace,
      "SOURCE is an image that Podman has: convert it, and give its names to the result", NULL},
     {"pulled", 0, 0, G_OPTION_ARG_NONE, &option_pulled,
@@ -285,8 +290,9 @@ replace_follow(guint64 max_size, GError **error)
 static gboolean
 replace_run(const char *image, guint64 max_size, GError **error)
 {
-  if (option_import || option_platform != NULL || option_tag != NULL)
-    return command_error_usage(error, "--import, --platform and --tag do not go with --replace");
+  if (option_import || option_platform != NULL || option_tag != NULL || option_add_root != NULL)
+    return command_error_usage(
+        error, "--import, --platform, --tag and --add-root do not go with --replace");
   if (option_pulled != (image == NULL) || (option_pulled && option_name != NULL))
     return command_error_usage(error, "--replace takes an image, or --pulled and no name");
   if (option_follow)
@@ -309,14 +315,32 @@ check_arguments(const char *spec, GError **error)
   return option_tag == NULL || image != NULL;
 }
 
+/* Nix makes the directories that are missing, and takes no file's place: both would come late. */
+static gboolean
+check_link(const char *link, GError **error)
+{
+  g_autofree char *directory = link != NULL ? g_path_get_dirname(link) : NULL;
+  struct stat st;
+
+  if (link == NULL)
+    return TRUE;
+  if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0)
+    return util_error_errno(error, "make the GC root %s", link);
+  if (lstat(link, &st) == 0 && !S_ISLNK(st.st_mode))
+    return util_error(error, NIXSTORE_ERROR_FAILED,
+                      "make the GC root %s: it exists and is no symlink", link);
+  return TRUE;
+}
+
 static gboolean
 convert_run(char **arguments, int n_arguments, GError **error)
 {
   g_autoptr(Source) source = NULL;
   g_autoptr(Import) import = NULL;
   g_autoptr(AddHold) hold = NULL;
-  g_autofree char *store_path = NULL;
+  g_autofree char *store_path = NULL, *link = NULL;
   guint64 max_size = 0;
+  gboolean ok;
 
   if (!parse_max_size(option_max_size, &max_size, error))
     return FALSE;
@@ -333,7 +357,9 @@ convert_run(char **arguments, int n_arguments, GError **error)
     return command_error_usage(error, option_pulled   ? "--pulled is for --replace"
                                       : option_follow ? "--follow is for --pulled"
                                                       : "a SOURCE is missing");
-  if (!check_arguments(arguments[0], error))
+  if (option_add_root != NULL)
+    link = g_canonicalize_filename(option_add_root, NULL);
+  if (!check_arguments(arguments[0], error) || !check_link(link, error))
     return FALSE;
   source = open_source(arguments[0], max_size, error);
   if (source == NULL)
@@ -343,11 +369,12 @@ convert_run(char **arguments, int n_arguments, GError **error)
     g_prefix_error(error, "%s: ", arguments[0]);
     return FALSE;
   }
-  if (option_import)
+  ok = link == NULL || store_add_root(store_path, link, error);
+  if (ok && option_import)
     import = import_image(store_path, option_tag, error);
-  /* The path is there, whatever became of the import. */
+  /* The path is there, whatever became of the root and of the import. */
   print_result(source, store_path, import);
-  return !option_import || import != NULL;
+  return ok && (!option_import || import != NULL);
 }
 
 const Command command_convert = {

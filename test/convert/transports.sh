@@ -134,6 +134,25 @@ rename .hidden
 is "a name that the store cannot have" "$(name_of "oci:$dir/named")" image
 check_fails "a reference that is not there" 1 'no image called .nosuch' convert "oci:$dir/named:nosuch"
 
+# ---- a root
+mkdir "$T/roots"
+cd "$T/roots" || tap_bail "there is no $T/roots"
+rooted=$(convert "$small" --name rooted --add-root here)
+is "--add-root makes a link" "$(readlink "$T/roots/here")" "$rooted"
+unrooted=$(convert "$small" --name unrooted)
+nix-store --gc >/dev/null 2>&1
+check "which keeps the path" test -e "$rooted" -a ! -e "$unrooted"
+rooted2=$(convert "$small" --name rooted-2 --add-root "$T/roots/here")
+is "a link is replaced" "$(readlink "$T/roots/here")" "$rooted2"
+rm "$T/roots/here"
+nix-store --gc >/dev/null 2>&1
+check "without it the path goes" test ! -e "$rooted2"
+: >"$T/roots/file"
+check_fails "a file is not, which is found first" 1 'it exists and is no symlink' convert oci-archive:/nosuch --add-root "$T/roots/file"
+check_fails "a directory that is missing" 1 'make the GC root /nosuch/link: No such file' convert oci-archive:/nosuch --add-root /nosuch/link
+cd /
+want=$(convert "$(image nasty oci:plain)" --name nasty)
+
 # ---- output
 json=$(convert --json "$small" --name x)
 is "--json: storePath" "$(python3 -c 'import json,sys; print(json.loads(sys.argv[1])["storePath"])' "$json")" \
