@@ -15,6 +15,7 @@
 #include "progress.h"
 #include "replace.h"
 #include "settings.h"
+#include "skopeo.h"
 #include "source.h"
 #include "stage.h"
 #include "store.h"
@@ -66,6 +67,7 @@ static const GOptionEntry convert_options[] = {
      "With --pulled, if the setting `convert' is pull: whenever Podman's list of images changes, "
      "until standard input ends",
      NULL},
+    SKOPEO_OPTIONS,
     {"json", 0, 0, G_OPTION_ARG_NONE, &option_json,
      "Print JSON: an object, with --pulled an array of them", NULL},
     {0},
@@ -290,9 +292,10 @@ replace_follow(guint64 max_size, GError **error)
 static gboolean
 replace_run(const char *image, guint64 max_size, GError **error)
 {
-  if (option_import || option_platform != NULL || option_tag != NULL || option_add_root != NULL)
-    return command_error_usage(
-        error, "--import, --platform, --tag and --add-root do not go with --replace");
+  if (option_import || option_platform != NULL || option_tag != NULL || option_add_root != NULL ||
+      skopeo_has_options())
+    return command_error_usage(error, "--import, --platform, --tag, --add-root, --authfile and "
+                                      "--tls-verify do not go with --replace");
   if (option_pulled != (image == NULL) || (option_pulled && option_name != NULL))
     return command_error_usage(error, "--replace takes an image, or --pulled and no name");
   if (option_follow)
@@ -311,6 +314,8 @@ check_arguments(const char *spec, GError **error)
 
   if (platform == NULL || !source_check_spec(spec, &local))
     return command_error_usage(error, "%s", local->message);
+  if (skopeo_has_options() && !g_str_has_prefix(spec, "docker:"))
+    return command_error_usage(error, "--authfile and --tls-verify are for docker://");
   image = option_tag != NULL ? argument_image_name(option_tag, error) : NULL;
   return option_tag == NULL || image != NULL;
 }

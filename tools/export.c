@@ -5,8 +5,8 @@
 #include "command.h"
 #include "export-layout.h"
 #include "references.h"
-#include "run.h"
 #include "scratch.h"
+#include "skopeo.h"
 #include "store.h"
 #include "util.h"
 
@@ -22,6 +22,7 @@ static const GOptionEntry export_options[] = {
      "Compression of the layer: gzip, zstd or none [gzip]", "METHOD"},
     {"name", 'n', 0, G_OPTION_ARG_STRING, &option_name,
      "What the image is called in DEST [localhost/NAME:latest]", "NAME[:TAG]"},
+    SKOPEO_OPTIONS,
     {0},
 };
 
@@ -159,15 +160,14 @@ export_through_skopeo(const ExportImage *image, const char *destination, GError 
     return FALSE;
   g_autofree char *layout = g_build_filename(scratch->path, "oci", NULL);
   g_autofree char *source = g_strconcat("oci:", layout, NULL);
-  const char *argv[] = {"skopeo", "copy", "--quiet", source, destination, NULL};
-  const RunProgram skopeo = {
-      .argv = argv, .what = "skopeo copy", .hint = "install skopeo", .tmpdir = scratch->path};
+  const SkopeoCopy copy = {
+      .source = source, .destination = destination, .side = "dest", .tmpdir = scratch->path};
   if (mkdir(layout, 0700) < 0)
     return util_error_errno(error, "make %s", layout);
   autofd int fd = open(layout, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0)
     return util_error_errno(error, "open %s", layout);
-  return export_oci_directory(image, fd, layout, error) && run_program(&skopeo, NULL, error);
+  return export_oci_directory(image, fd, layout, error) && skopeo_copy(&copy, error);
 }
 
 static gboolean
@@ -211,6 +211,8 @@ export_run(char **arguments, int n_arguments, GError **error)
     return command_error_usage(error,
                                "the options for Podman say where IMAGE is; of DEST say it in "
                                "brackets, as in " STORAGE_TRANSPORT "[overlay@ROOT+RUNROOT]NAME");
+  if (skopeo_has_options() && (destination.kind || !g_str_has_prefix(destination.path, "docker:")))
+    return command_error_usage(error, "--authfile and --tls-verify are for docker://");
   /* There is nowhere to put it, and the image would be called otherwise than was asked for. */
   if (option_name && !destination.kind)
     return command_error_usage(error, "--name is for oci-archive:, oci: and docker-archive:, "

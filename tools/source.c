@@ -2,8 +2,8 @@
 #include "config.h"
 
 #include "source.h"
-#include "run.h"
 #include "scratch.h"
+#include "skopeo.h"
 #include "source-files.h"
 #include "source-manifest.h"
 #include "store.h"
@@ -192,41 +192,27 @@ open_with_skopeo(Source *source, const char *spec, const char *name, const Sourc
   Private *private = source->private;
   const SourcePlatform *platform = options->platform;
   g_autofree char *directory = NULL, *destination = NULL;
-  g_autoptr(GPtrArray) arguments = g_ptr_array_new();
+  const char *wanted[] = {"--override-os",
+                          platform->os,
+                          "--override-arch",
+                          platform->architecture,
+                          platform->variant != NULL ? "--override-variant" : NULL,
+                          platform->variant,
+                          NULL};
 
   private->scratch = scratch_new(error);
   if (private->scratch == NULL)
     return FALSE;
   directory = g_build_filename(private->scratch->path, "image", NULL);
   destination = g_strconcat("dir:", directory, NULL);
-  g_ptr_array_add(arguments, (char *)"skopeo");
-  /* Podman reads this from the environment, skopeo does not. */
-  if (g_getenv("CONTAINERS_REGISTRIES_CONF") != NULL) {
-    g_ptr_array_add(arguments, (char *)"--registries-conf");
-    g_ptr_array_add(arguments, (char *)g_getenv("CONTAINERS_REGISTRIES_CONF"));
-  }
-  if (options->check_platform) {
-    g_ptr_array_add(arguments, (char *)"--override-os");
-    g_ptr_array_add(arguments, platform->os);
-    g_ptr_array_add(arguments, (char *)"--override-arch");
-    g_ptr_array_add(arguments, platform->architecture);
-    if (platform->variant != NULL) {
-      g_ptr_array_add(arguments, (char *)"--override-variant");
-      g_ptr_array_add(arguments, platform->variant);
-    }
-  }
-  g_ptr_array_add(arguments, (char *)"copy");
-  g_ptr_array_add(arguments, (char *)"--quiet");
-  g_ptr_array_add(arguments, (char *)spec);
-  g_ptr_array_add(arguments, destination);
-  g_ptr_array_add(arguments, NULL);
-  const RunProgram skopeo = {
-      .argv = (const char *const *)arguments->pdata,
-      .what = "skopeo",
-      .hint = "install skopeo, which reads this kind of source",
+  const SkopeoCopy copy = {
+      .source = spec,
+      .destination = destination,
+      .side = "src",
+      .options = options->check_platform ? wanted : NULL,
       .tmpdir = private->scratch->path,
   };
-  if (!run_program(&skopeo, NULL, error))
+  if (!skopeo_copy(&copy, error))
     return FALSE;
   source->reference = complete_reference(name);
   return open_dir(source, spec, directory, options, error);

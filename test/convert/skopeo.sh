@@ -110,10 +110,24 @@ END
   check_fails "a tag that is not there" 1 'skopeo.*(manifest unknown|reading manifest)' \
     convert "docker://127.0.0.1:$port/team/app:9"
   unset CONTAINERS_REGISTRIES_CONF
+  check_fails "a registry without TLS" 1 '^nixstore: docker://.*: skopeo copy: ' convert "docker://127.0.0.1:$port/team/app:1.2"
+  is "is taken with --tls-verify=false" "$(convert --tls-verify=false "docker://127.0.0.1:$port/team/app:1.2")" "$want"
+  check "and gets what export writes" "$NIXSTORE" export --tls-verify=false "$want" "docker://127.0.0.1:$port/team/exported:1"
+  like "which is there" "$(convert --tls-verify=false "docker://127.0.0.1:$port/team/exported:1")" '^/nix/store/'
   kill $registry; wait $registry 2>/dev/null
 else
   tap_skip "docker://" "docker-registry is not installed"
 fi
+mkdir "$T/tells"
+printf '#!/bin/sh\necho "$*" >&2\nexit 1\n' >"$T/tells/skopeo"
+chmod +x "$T/tells/skopeo"
+check_fails "skopeo gets --authfile" 1 'copy .*--src-authfile /a/b .*docker://c/d ' \
+  env PATH="$T/tells:$PATH" "$NIXSTORE" convert --authfile /a/b docker://c/d
+check_fails "also for export" 1 'copy .*--dest-authfile /a/b .*--dest-tls-verify=true .*docker://c/d' \
+  env PATH="$T/tells:$PATH" "$NIXSTORE" export --authfile /a/b --tls-verify true "$want" docker://c/d
+check_fails "--tls-verify of something else" 2 'neither true nor false' convert --tls-verify=perhaps docker://c/d
+check_fails "--authfile in vain" 2 'are for docker://' convert --authfile /a/b "$source"
+check_fails "--tls-verify in vain" 2 'are for docker://' "$NIXSTORE" export --tls-verify=false "$want" "oci:$T/x"
 check_fails "no skopeo" 1 'install skopeo' env PATH=/nosuch "$NIXSTORE" convert docker://127.0.0.1:1/x
 is "nothing is left of skopeo" "$(ls -A "$TMPDIR")" ""
 
