@@ -9,8 +9,8 @@
 #include "output.h"
 #include "podman.h"
 #include "reference-image.h"
+#include "reference-layer.h"
 #include "scratch.h"
-#include "session.h"
 #include "store.h"
 #include "trust.h"
 #include "util.h"
@@ -169,77 +169,6 @@ import_prepare(Preparation *it, const char *store_path, const char *name, GError
   return image;
 }
 
-/* Podman does not flush what it unpacks, nor the name under which overlay knows a layer: after a
- * power failure its books, which it does flush, would name a layer that is no reference any more,
- * and containers start in an empty tree. */
-static gboolean
-import_flush(const char *diff, GError **error)
-{
-  static const char *const parts[] = {
-      REFERENCE_PATH, REFERENCE_DIRECTORY, ".", "../link", "..", "../../l", "../..",
-  };
-  for (guint i = 0; i < G_N_ELEMENTS(parts); i++) {
-    g_autofree char *path = g_build_filename(diff, parts[i], NULL);
-    autofd int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0)
-      return util_error_errno(error, "write %s to the disk", path);
-  }
-  return TRUE;
-}
-
-/* Whether the layers of @image, which Podman has, are on this host: an image of a Podman elsewhere
- * can be loaded, but not be given what its containers need. The home of all layers tells; where
- * another host has one of that name, too, Podman is asked. */
-static gboolean
-import_check_is_here(const PodmanImage *image, GError **error)
-{
-  g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
-  g_autofree char *layers = g_path_get_dirname(layer);
-  if (access(image->diffs[0], F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
-    return TRUE;
-  if (access(layers, F_OK) == 0 && !podman_is_remote())
-    return TRUE;
-  return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-                    "Podman has its layers in %s, which is not on this host: run import where that "
-                    "is, as it needs a local Podman and no remote one (CONTAINER_HOST)",
-                    layers);
-}
-
-/* Makes the reference last, and ties the path's life to the layer of the reference image. */
-static gboolean
-import_add_root(const PodmanImage *image, const char *store_path, GError **error)
-{
-  if (!image->diffs[0])
-    return util_error(error, NIXSTORE_ERROR_UNSUPPORTED,
-                      "Podman's storage driver here is %s, which cannot run images out of the Nix "
-                      "store: use nixstore, or overlay with nixstore-mount as its mount_program",
-                      image->driver);
-  g_autofree char *layer = g_path_get_dirname(image->diffs[0]);
-  g_autofree char *link = g_build_filename(layer, SESSION_GC_LINK, NULL);
-  if (!import_flush(image->diffs[0], error) || !store_add_root(store_path, link, error))
-    return FALSE;
-  if (access(image->diffs[0], F_OK) == 0)
-    return TRUE;
-  /* Somebody removed the image, and Nix made the directory anew, which nobody would remove. */
-  util_error_errno(error, "read %s", image->diffs[0]);
-  store_remove_root(link);
-  rmdir(layer);
-  return FALSE;
-}
-
-/* Whether the layer of the reference image still has its reference and the name that overlay has
- * for it, which tells nixstore-mount that it is a layer. */
-static gboolean
-import_is_whole(const PodmanImage *image, const Reference *reference)
-{
-  g_autoptr(Reference) found = NULL;
-  g_autofree char *name = g_build_filename(image->diffs[0], "../link", NULL);
-  struct stat st;
-  return stat(name, &st) == 0 && st.st_size > 0 && podman_image_reference(image, &found, NULL) &&
-         found && g_str_equal(found->store_path, reference->store_path) &&
-         g_str_equal(found->nar_hash, reference->nar_hash);
-}
-
 static gboolean
 import_give_names(const char *id, char **names, GError **error)
 {
@@ -316,9 +245,9 @@ import_have_image(Importing *it, GError **error)
     image = import_load(it, error);
   if (!image || !image->diffs[0])
     return g_steal_pointer(&image);
-  if (!import_check_is_here(image, error))
+  if (!reference_layer_check_is_here(image, error))
     return NULL;
-  if (import_is_whole(image, it->preparation->reference))
+  if (reference_layer_is_whole(image, it->preparation->reference))
     return g_steal_pointer(&image);
   if (!import_remove_damaged(image, error))
     return NULL;
@@ -376,7 +305,7 @@ import_once(Importing *it, GError **error)
   scratch_hold_signals();
   g_autoptr(PodmanImage) image = import_have_image(it, error);
   gboolean has_root =
-      image && import_add_root(image, it->preparation->reference->store_path, error);
+      image && reference_layer_add_root(image, it->preparation->reference->store_path, error);
   gboolean is_sound = !has_root || task_join(&it->preparation->task, error);
   ImportEnd end = IMPORT_FAILED;
   if (has_root && is_sound && import_have_names(it, image, error))
