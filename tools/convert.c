@@ -5,16 +5,13 @@
 #include "collapse.h"
 #include "command.h"
 #include "convert.h"
-#include "failures.h"
-#include "follow.h"
 #include "image.h"
 #include "import.h"
 #include "manifest.h"
 #include "output.h"
 #include "podman.h"
 #include "progress.h"
-#include "replace.h"
-#include "settings.h"
+#include "replace-command.h"
 #include "skopeo.h"
 #include "source.h"
 #include "stage.h"
@@ -23,14 +20,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 /* What an image may decompress to unless the user says otherwise: more than any image in use, less
  * than what a disk or a patience has. */
 #define MAX_SIZE_DEFAULT (64 * G_GUINT64_CONSTANT(1024) * 1024 * 1024)
-
-/* Of what follows pulls: whoever pulled has gone on. */
-#define FOLLOW_NICE 10
 
 static char *option_name;
 static char *option_platform;
@@ -177,121 +170,11 @@ convert_image(const char *spec, const char *name, guint64 max_size, AddHold **re
   return source != NULL ? convert_source(source, name, max_size, ret_hold, error) : NULL;
 }
 
-static json_t *
-replacement_to_json(const Replacement *result)
-{
-  json_t *object = output_path_json(result->store_path, result->config_digest);
-
-  output_add_podman_image(object, result->name, result->image_id);
-  json_object_set_new(object, "replaced",
-                      result->old_id != NULL ? output_json_text(result->old_id) : json_null());
-  return object;
-}
-
-/* With @objects (NULL: none) the result is appended there instead of printed. */
-static gboolean
-replace_one(const char *image, guint64 max_size, json_t *objects, GError **error)
-{
-  g_autoptr(Replacement) result = replace_image(image, option_name, max_size, error);
-
-  if (result == NULL)
-    return FALSE;
-  if (result->old_id == NULL)
-    command_note("%s stands on the Nix store already", result->name);
-  else
-    command_note("%s is %.12s now; `podman image prune' frees what the old image %.12s takes",
-                 result->name, result->image_id, result->old_id);
-  if (objects != NULL)
-    json_array_append_new(objects, replacement_to_json(result));
-  else
-    printf("%s\n", result->store_path);
-  return TRUE;
-}
-
-static gboolean
-replace_named(const char *image, guint64 max_size, GError **error)
-{
-  g_autoptr(json_t) objects = option_json ? json_array() : NULL;
-
-  if (!replace_one(image, max_size, objects, error))
-    return FALSE;
-  if (option_json)
-    output_json(json_array_get(objects, 0));
-  return TRUE;
-}
-
-/* Whether @image was tried before, to no avail, which is said of it instead. Podman's list of
- * images changes also when one is loaded and then taken out again: whoever waits for that would try
- * for ever. */
-static gboolean
-skip_failed(const char *image)
-{
-  g_autofree char *reason = NULL;
-
-  if (!failures_has(image, &reason))
-    return FALSE;
-  command_note("%.12s is left as it is, as it failed before (`nixstore convert --replace %.12s' "
-               "tries again): %s",
-               image, image, reason);
-  return TRUE;
-}
-
-/* One that cannot be replaced is no reason to leave the others. */
-static gboolean
-replace_pulled(guint64 max_size, GError **error)
-{
-  autofd int lock = replace_lock(error);
-  g_auto(GStrv) images = lock < 0 ? NULL : replace_list_pulled(error);
-  g_autoptr(json_t) objects = option_json ? json_array() : NULL;
-  guint failed = 0;
-
-  for (char **image = images; image != NULL && *image != NULL; image++) {
-    g_autoptr(GError) local = NULL;
-    if (!skip_failed(*image) && !replace_one(*image, max_size, objects, &local)) {
-      command_note("%s", local->message);
-      failed++;
-    }
-  }
-  if (option_json && images != NULL)
-    output_json(objects);
-  if (failed > 0)
-    return util_error(error, NIXSTORE_ERROR_FAILED, "%u of %u images stay as they were", failed,
-                      g_strv_length(images));
-  return images != NULL;
-}
-
-static void
-replace_changed(gpointer max_size)
-{
-  g_autoptr(GError) error = NULL;
-
-  if (!replace_pulled(*(guint64 *)max_size, &error))
-    command_note("%s", error->message);
-}
-
-/* What the storage driver starts when it unpacks a layer. */
-static gboolean
-replace_follow(guint64 max_size, GError **error)
-{
-  const Settings *settings = settings_get(error);
-
-  if (settings == NULL)
-    return FALSE;
-  if (strcmp(settings->convert, "pull") != 0)
-    return TRUE;
-  g_autofree char *list = podman_find_image_list(error);
-  if (list == NULL)
-    return FALSE;
-  command_note_to_syslog();
-  setpriority(PRIO_PROCESS, 0, FOLLOW_NICE);
-  /* What we make ourselves is not to be followed. */
-  g_setenv("NIXSTORE_CONVERT", "none", TRUE);
-  return follow_file(list, replace_changed, &max_size, error);
-}
-
 static gboolean
 replace_run(const char *image, guint64 max_size, GError **error)
 {
+  const ReplaceOptions options = {option_name, max_size, option_json};
+
   if (option_import || option_platform != NULL || option_tag != NULL || option_add_root != NULL ||
       skopeo_has_options())
     return command_error_usage(error, "--import, --platform, --tag, --add-root, --authfile and "
@@ -299,9 +182,9 @@ replace_run(const char *image, guint64 max_size, GError **error)
   if (option_pulled != (image == NULL) || (option_pulled && option_name != NULL))
     return command_error_usage(error, "--replace takes an image, or --pulled and no name");
   if (option_follow)
-    return option_pulled ? replace_follow(max_size, error)
+    return option_pulled ? replace_follow(&options, error)
                          : command_error_usage(error, "--follow is for --pulled");
-  return option_pulled ? replace_pulled(max_size, error) : replace_named(image, max_size, error);
+  return option_pulled ? replace_pulled(&options, error) : replace_named(image, &options, error);
 }
 
 /* What would otherwise be found wrong after all the work. */
