@@ -165,6 +165,10 @@ sed -i '1s/1 .*/1 another-version/' "$NIXSTORE_CACHE/replace-failures"
 : >"$T/asked"
 check_fails "and by another version" 1 '' pulled -q
 check "it is saved" grep -q -w save "$T/asked"
+sed -i '2s/ [0-9]* / 1 /' "$NIXSTORE_CACHE/replace-failures"
+: >"$T/asked"
+check_fails "and when its time is over, as it was not the image that was wrong" 1 '' pulled -q
+check "it is saved again" grep -q -w save "$T/asked"
 check "one that works" nixstore_for mountprogram convert --replace "registry.example/$name:5"
 is "is forgotten" "$(ls "$NIXSTORE_CACHE/replace-failures" 2>&1 | grep -c 'No such file')" 1
 podman_mountprogram rmi -f -a >/dev/null
