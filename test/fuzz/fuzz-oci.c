@@ -99,7 +99,7 @@ check_source(const Source *source)
   g_assert(source->config != NULL && source->config_digest != NULL && *name != '\0');
   for (guint i = 0; i < source->layers->len; i++) {
     const Blob *blob = g_ptr_array_index(source->layers, i);
-    g_assert(blob->diff_id != NULL && blob_digest_is_valid(blob->diff_id));
+    g_assert(blob->diff_id != NULL && util_digest_is_valid(blob->diff_id));
   }
 }
 
