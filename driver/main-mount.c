@@ -38,7 +38,9 @@ arguments_parse(Arguments *arguments, int argc, char **argv, GError **error)
        "lowerdir=A:B,...[,upperdir=U,workdir=W][,uidmapping=M,gidmapping=M][,volatile][,context=C]",
        "OPTIONS"},
       {"mode", 'm', 0, G_OPTION_ARG_STRING, &arguments->mode,
-       "How to show a store path: auto, erofs, overlaydir, fuse or bind (default: the configuration's)", "MODE"},
+       "How to show a store path: auto, erofs, overlaydir, fuse or bind (default: the "
+       "configuration's)",
+       "MODE"},
       {"version", 'V', 0, G_OPTION_ARG_NONE, &arguments->show_version, "Print the version", NULL},
       {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &targets, NULL, NULL},
       {NULL},

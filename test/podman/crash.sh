@@ -104,6 +104,24 @@ round() {
 shopt -s extglob
 storage() { case $way in nixstore) echo "$T/p/nixstore/root" ;; mountprogram) echo "$T/p/mp/root" ;; user-*) echo "$RHOME/p/${way#*-}" ;; esac; }
 
+# What is left where a container was just being made is its layer, which no command of Podman 4
+# removes (`system check' of Podman 5 does): stock Podman on overlay leaves four of 150 killed creates.
+drop_orphans() {
+  local books layers
+  books=$(echo "$(storage)"/@(nixstore|overlay))
+  layers=$books-layers/layers.json
+  jq -r --slurpfile images "$books-images/images.json" --slurpfile containers "$books-containers/containers.json" '
+    INDEX(.[]; .id) as $all
+    | [$images[0][] | .layer, (."mapped-layers" // [])[]] + [$containers[0][].layer]
+    | [.[] | select(. != null) | recurse($all[.].parent // empty; . != "")] as $used
+    | ($all | keys) - $used | .[]' "$layers" | while read -r id; do
+    tap_diag "$way: a layer that nobody uses: $id"
+    jq -c --arg id "$id" 'map(select(.id != $id))' "$layers" >"$layers.new" && mv "$layers.new" "$layers"
+    chown --reference="$books" "$layers"
+    rm -rf "${books:?}/$id"
+  done
+}
+
 for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
   [ "${way#user-}" = "$way" ] || rounds=$(((${NIXSTORE_CRASH_ROUNDS:-12} + 3) / 4))
   import "$path" --name localhost/base:1 >/dev/null || tap_bail "$way: import failed"
@@ -126,6 +144,7 @@ for way in ${NIXSTORE_CRASH_WAYS-$WAYS $(printf "user-%s " $WAYS)}; do
   for id in $(jq -r '.[] | select((.names // []) == []) | .id' "$(storage)"/*-images/images.json); do
     p rmi -f "$id" >/dev/null 2>&1
   done
+  drop_orphans
   pkill -9 -f "^[^ ]*conmon .*$T/(user/)?p/"
   for id in $(pgrep -f '^[^ ]*runc init$'); do
     ! grep -qF "=$T/" "/proc/$id/mountinfo" 2>/dev/null || kill -9 "$id"
