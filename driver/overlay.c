@@ -56,7 +56,8 @@ overlay_parameters(const Overlay *overlay, gsize *ret_count)
     *ret_count = G_N_ELEMENTS(overlay_read_write);
     return overlay_read_write;
   }
-  /* In a user namespace, where it is refused, only kernels that do without have data-only layers. */
+  /* In a user namespace, where it is refused, only kernels that do without have data-only layers.
+   */
   if (overlay->metacopy && settings_process_is_root()) {
     *ret_count = G_N_ELEMENTS(overlay_read_only_metacopy);
     return overlay_read_only_metacopy;

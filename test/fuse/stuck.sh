@@ -1,7 +1,7 @@
 #!/bin/bash
-# parallel: yes
 # A request that waits for a file of the store holds up no other. The store's files are themselves
-# served by nixstore-fuse here, and that server is stopped.
+# served by nixstore-fuse here, and that server is stopped. Not beside tests that drop caches: what is
+# cached is to be read.
 . "${NIXSTORE_SRCDIR:-$(dirname "$0")/../..}/test/lib/tap.sh"
 # shellcheck source=lib.sh
 . "$SRCDIR/test/fuse/lib.sh"
