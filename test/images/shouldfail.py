@@ -389,11 +389,6 @@ def no_such_file(path):
     return f"oci-archive:{path}"
 
 
-@case("a transport that there is not")
-def no_such_transport(path):
-    return f"floppy:{path}"
-
-
 # ---------------------------------------------------------------- limits ----
 
 @case("300,000 device nodes", LIMITS)
