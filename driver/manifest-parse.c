@@ -49,15 +49,6 @@ typedef struct {
 } Parser;
 
 static void
-xattr_clear(gpointer data)
-{
-  TreeXattr *xattr = data;
-
-  g_free(xattr->name);
-  g_free(xattr->value);
-}
-
-static void
 start_xattrs(Parser *parser)
 {
   parser->xattr_names = 0;
@@ -66,7 +57,7 @@ start_xattrs(Parser *parser)
     return;
   }
   parser->xattrs = g_array_new(FALSE, FALSE, sizeof(TreeXattr));
-  g_array_set_clear_func(parser->xattrs, xattr_clear);
+  g_array_set_clear_func(parser->xattrs, tree_xattr_clear);
 }
 
 static int

@@ -393,8 +393,8 @@ tree_node_path(const TreeNode *node)
   return g_string_free(path, FALSE);
 }
 
-static void
-xattr_clear(gpointer data)
+void
+tree_xattr_clear(gpointer data)
 {
   TreeXattr *xattr = data;
 
@@ -435,7 +435,7 @@ tree_inode_set_xattr(TreeInode *inode, const char *name, const void *value, gsiz
   }
   if (inode->xattrs == NULL) {
     inode->xattrs = g_array_new(FALSE, FALSE, sizeof(TreeXattr));
-    g_array_set_clear_func(inode->xattrs, xattr_clear);
+    g_array_set_clear_func(inode->xattrs, tree_xattr_clear);
   }
   xattr.name = g_strdup(name);
   xattr.value = g_malloc(size + 1);

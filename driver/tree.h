@@ -2,8 +2,7 @@
  *
  * A file tree in memory: names (TreeNode) that lead to inodes (TreeInode), as a directory's entries
  * lead to inodes on disk. The manifest is read into one, layers are applied to one, the index is
- * written from one. It knows nothing of where it came from. Stands on hash and
- * GLib.
+ * written from one. It knows nothing of where it came from. Stands on hash and GLib.
  *
  * Not thread-safe. A name may hold any byte but '/' and NUL, and is neither "", "." nor "..".
  * Order is everywhere that of strcmp() on names, depth first, a directory before its children:
@@ -25,6 +24,9 @@ typedef struct {
   guint8 *value; /* NUL-terminated beyond @size for convenience */
   gsize size;
 } TreeXattr;
+
+/* Frees what the TreeXattr *@xattr holds: the clear function of an array of them. */
+void tree_xattr_clear(gpointer xattr);
 
 struct TreeInode {
   guint32 refs;  /* nodes and callers that hold it */
